@@ -1,0 +1,235 @@
+//! The plan onto the disk. The only file that knows in which order things are written.
+//!
+//! Two halves: [`steps`] decides on every byte and every flush and touches nothing; [`carry_out`] does what it is
+//! told, one step after the other.
+//!
+//! Linux reads the primary table and nothing else, so the primary is valid at every single write: it changes only
+//! by writing its one header sector, and never names an array that is not durable. New partitions enter the table
+//! when their file systems are whole. `tests/power_cut.rs` cuts the power everywhere and looks.
+//!
+//! ```text
+//! primary  an invalid primary, or one that a cut left naming the backup's array, is brought home
+//! end      the backup goes to the true end, the primary names it there; then old traces of it are cleared
+//! make     new partitions are cleared and formatted; no table knows them
+//! backup   new array and header at the end
+//! commit   primary header -> the backup's array: one sector, from here on the new partitions exist
+//! home     new array at the primary's own place
+//! settle   primary header -> home: one sector
+//! ```
+
+use std::io;
+
+use crate::disk::{Disk, MakeError, NewPartition};
+use crate::plan::Plan;
+use crate::table::copies::{Backup, Primary, Table, detour, without_detour};
+use crate::table::gpt::{Copy, Header, PRIMARY_LBA, Place};
+
+/// Where in the order a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)] // the file's head says it
+pub enum Stage {
+    Primary,
+    End,
+    Make,
+    Backup,
+    Commit,
+    Home,
+    Settle,
+}
+
+/// One thing to do to the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write sectors from `lba` on.
+    Write {
+        /// First sector.
+        lba: u64,
+        /// Whole sectors.
+        bytes: Vec<u8>,
+        /// What they are, for the log.
+        what: &'static str,
+    },
+    /// Wait until all is on the medium.
+    Flush,
+    /// Make the new partitions' contents.
+    Make,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where in the order.
+    pub stage: Stage,
+    /// What.
+    pub action: Action,
+}
+
+/// Why a run stopped. Exit status 74; running again is safe at any of these points.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A new partition could not be made.
+    #[error("{reason}\n{}", after_make(*repaired))]
+    Make {
+        /// Why.
+        reason: MakeError,
+        /// Whether the table had been mended before.
+        repaired: bool,
+    },
+    /// A write or a flush failed.
+    #[error("{what} failed: {reason}; {}", if *written { WRITTEN } else { "nothing was written" })]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        reason: io::Error,
+        /// Whether anything had been written before or may have been by this.
+        written: bool,
+    },
+}
+
+const WRITTEN: &str = "the table may have been written in part, is valid all the same, and the next run finishes it";
+
+fn after_make(repaired: bool) -> &'static str {
+    match repaired {
+        true => "the partition table was only mended, no partition was added; running again is safe",
+        false => "the partition table was not written; running again is safe",
+    }
+}
+
+/// Everything a run will do, in order; empty when nothing is missing and both copies of the table are whole.
+pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
+    let mut steps = primary(table);
+    steps.extend(end(table));
+    if !plan.new.is_empty() {
+        steps.push(Step { stage: Stage::Make, action: Action::Make });
+        steps.push(flush(Stage::Make));
+        steps.extend(new_table(table, plan));
+    }
+    steps
+}
+
+/// Does all steps. `made` says how each new partition is filled.
+pub fn carry_out(disk: &mut dyn Disk, steps: &[Step], made: &[NewPartition]) -> Result<(), Error> {
+    let mut written = false;
+    for step in steps {
+        let Step { stage, action } = step;
+        log::debug!("{stage:?}: {}", describe(action));
+        let result = match action {
+            Action::Write { lba, bytes, .. } => disk.write(*lba, bytes),
+            Action::Flush => disk.flush(),
+            Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, repaired: written }).map(Ok)?,
+        };
+        written |= *action != Action::Flush;
+        result.map_err(|reason| Error::Io { what: describe(action), reason, written })?;
+    }
+    Ok(())
+}
+
+fn describe(action: &Action) -> String {
+    match action {
+        Action::Write { lba, bytes, what } => {
+            format!("writing {what} ({} bytes at LBA {lba})", bytes.len())
+        }
+        Action::Flush => "flushing the disk's cache".to_owned(),
+        Action::Make => "making the new partitions".to_owned(),
+    }
+}
+
+/// Makes the primary a valid one whose array is in its own place. While its array is being written, the header
+/// names the source's; nothing of the source copy is touched.
+fn primary(table: &Table) -> Vec<Step> {
+    let stage = Stage::Primary;
+    let Copy { header, array } = &table.source;
+    let end = Place {
+        my_lba: PRIMARY_LBA,
+        alternate_lba: header.backup_lba(),
+        last_usable_lba: header.last_usable_lba(),
+        partition_entry_lba: header.partition_entry_lba(),
+    };
+    let settled = without_detour(header).moved(Place { partition_entry_lba: table.home, ..end });
+    let bring_home = [
+        write(stage, table.home, array, "the primary entry array"),
+        flush(stage),
+        write(stage, PRIMARY_LBA, settled.sector(), "the primary header"),
+        flush(stage),
+    ];
+    let borrow =
+        [write(stage, PRIMARY_LBA, detour(header, table.home, end).sector(), "the primary header"), flush(stage)];
+    match table.primary {
+        Primary::AtHome => Vec::new(),
+        Primary::AtBackup => bring_home.into(),
+        Primary::Damaged(_) => borrow.into_iter().chain(bring_home).collect(),
+    }
+}
+
+/// Puts the backup where it belongs, then lets the primary name it, then clears what is left of the old one: in this
+/// order two valid copies exist all the time, and firmware that repairs tables finds none inside a new partition.
+fn end(table: &Table) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut epoch = |writes: Vec<Step>| {
+        if !writes.is_empty() {
+            steps.extend(writes);
+            steps.push(flush(Stage::End));
+        }
+    };
+    let header = without_detour(&table.source.header);
+    if table.backup != Backup::Current {
+        epoch(backup_copy(Stage::End, table, &header, &table.source.array));
+    }
+    if table.primary_names_another_end() {
+        let primary = header.moved(table.primary_place());
+        epoch(vec![write(Stage::End, PRIMARY_LBA, primary.sector(), "the primary header")]);
+    }
+    let zeros = vec![0; header.sector().len()];
+    epoch(
+        table
+            .stale_backups
+            .iter()
+            .map(|lba| write(Stage::End, *lba, &zeros, "zeros over an old backup header"))
+            .collect(),
+    );
+    epoch(
+        table
+            .mbr
+            .stretched(table.end.alternate_lba)
+            .iter()
+            .map(|mbr| write(Stage::End, 0, mbr, "the protective MBR"))
+            .collect(),
+    );
+    steps
+}
+
+fn new_table(table: &Table, plan: &Plan) -> Vec<Step> {
+    let partitions: Vec<_> = plan.new.iter().map(|new| new.partition.clone()).collect();
+    let Copy { header, array } = table.source.with(&partitions);
+    let header = without_detour(&header);
+    let home = table.primary_place();
+    let at_backup = Place { partition_entry_lba: table.end.partition_entry_lba, ..home };
+    let mut steps = backup_copy(Stage::Backup, table, &header, &array);
+    steps.extend([
+        flush(Stage::Backup),
+        write(Stage::Commit, PRIMARY_LBA, detour(&header, table.home, at_backup).sector(), "the primary header"),
+        flush(Stage::Commit),
+        write(Stage::Home, table.home, &array, "the primary entry array"),
+        flush(Stage::Home),
+        write(Stage::Settle, PRIMARY_LBA, header.moved(home).sector(), "the primary header"),
+        flush(Stage::Settle),
+    ]);
+    steps
+}
+
+fn backup_copy(stage: Stage, table: &Table, header: &Header, array: &[u8]) -> Vec<Step> {
+    let place = table.backup_place();
+    vec![
+        write(stage, place.partition_entry_lba, array, "the backup entry array"),
+        write(stage, place.my_lba, header.moved(place).sector(), "the backup header"),
+    ]
+}
+
+fn write(stage: Stage, lba: u64, bytes: &[u8], what: &'static str) -> Step {
+    Step { stage, action: Action::Write { lba, bytes: bytes.to_vec(), what } }
+}
+
+fn flush(stage: Stage) -> Step {
+    Step { stage, action: Action::Flush }
+}

@@ -1,0 +1,231 @@
+//! The command line: words in, an [`Invocation`] out. Touches nothing.
+
+use std::path::PathBuf;
+
+use lexopt::{Arg, Parser};
+
+use crate::partition_type::Architecture;
+use crate::plan::SMALLEST_ALIGNMENT;
+use crate::text;
+use crate::units::{Guid, UnitError, parse_size};
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+makeroom - create and format the partitions that a flashed card lacks
+
+Usage: makeroom apply|plan|check [OPTION...]
+
+  apply   create and format what is missing
+  plan    show what apply would do; write nothing
+  check   validate a configuration; touch no disk
+
+  -c, --config FILE      TOML [default: /etc/makeroom.toml]
+      --disk PATH        the image file to work on, instead of a search
+      --architecture A   what types root and usr mean [default: this machine's]
+      --size SIZE        plan: as if the disk had this size
+      --sector-size N    512 or 4096 [default: where the GPT is found, else 512]
+      --align SIZE       start and size alignment [default: 1M]
+      --seed UUID        derive GUIDs from this seed, as systemd-repart does
+                         [default: random]
+      --json             machine-readable result on stdout
+  -v, --verbose          log each step
+  -h, --help             print this
+  -V, --version          print the version
+
+Sizes: bytes, or a number with K, M, G or T (base 1024).
+Exit status: 0 done or nothing missing, 64 usage, 65 the disk contradicts
+the declaration, 69 disk not found, 73 does not fit or a tool is missing,
+74 I/O or mkfs failed, 75 busy, 77 no permission, 78 configuration wrong.
+";
+
+/// What makeroom is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `--help`.
+    Help,
+    /// `--version`.
+    Version,
+    /// One of the commands.
+    Run(Invocation),
+}
+
+/// A command with its options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// Which command.
+    pub command: Command,
+    /// The configuration.
+    pub config: PathBuf,
+    /// The image to work on.
+    pub disk: Option<PathBuf>,
+    /// What `root` and `usr` mean.
+    pub architecture: Architecture,
+    /// Pretended size in bytes.
+    pub size: Option<u64>,
+    /// Bytes in a sector.
+    pub sector_size: Option<u32>,
+    /// Alignment in bytes.
+    pub align: Option<u64>,
+    /// Seed for GUIDs.
+    pub seed: Option<Guid>,
+    /// JSON instead of text.
+    pub json: bool,
+    /// Log each step.
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the help says it
+pub enum Command {
+    Apply,
+    Plan,
+    Check,
+}
+
+/// The default of `--config`.
+pub const DEFAULT_CONFIG: &str = "/etc/makeroom.toml";
+
+/// A command line that is not understood. Exit status 64.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// Wrong words or a value missing.
+    #[error("{0} (makeroom --help lists everything)")]
+    Words(String),
+    /// A value that is not what its option takes.
+    #[error("{option}: {reason}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}
+
+/// Reads the command line, without the program's name.
+pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Request, UsageError> {
+    let mut parser = Parser::from_args(arguments);
+    let mut command = None;
+    let mut options = Invocation {
+        command: Command::Check,
+        config: DEFAULT_CONFIG.into(),
+        disk: None,
+        architecture: Architecture::native(),
+        size: None,
+        sector_size: None,
+        align: None,
+        seed: None,
+        json: false,
+        verbose: false,
+    };
+    while let Some(argument) = parser.next().map_err(words)? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Request::Help),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Request::Version),
+            Arg::Value(word) if command.is_none() => command = Some(command_named(&word.to_string_lossy())?),
+            Arg::Value(word) => return Err(excess(&word.to_string_lossy())),
+            Arg::Short('c') | Arg::Long("config") => options.config = parser.value().map_err(words)?.into(),
+            Arg::Short('v') | Arg::Long("verbose") => options.verbose = true,
+            Arg::Long("json") => options.json = true,
+            Arg::Long("disk") => options.disk = Some(parser.value().map_err(words)?.into()),
+            Arg::Long("architecture") => options.architecture = architecture(&value(&mut parser)?)?,
+            Arg::Long("size") => options.size = Some(size("--size", &value(&mut parser)?)?),
+            Arg::Long("sector-size") => options.sector_size = Some(sector_size(&value(&mut parser)?)?),
+            Arg::Long("align") => options.align = Some(alignment(&value(&mut parser)?)?),
+            Arg::Long("seed") => options.seed = Some(seed(&value(&mut parser)?)?),
+            Arg::Short(unknown) => {
+                return Err(UsageError::Words(format!("unknown option -{}", text::escape(&unknown.to_string()))));
+            }
+            Arg::Long(unknown) => return Err(unknown_option(unknown)),
+        }
+    }
+    let Some(command) = command else {
+        return Err(UsageError::Words(format!("a command is missing: {}", COMMANDS.map(|(name, _)| name).join(", "))));
+    };
+    if options.size.is_some() && command != Command::Plan {
+        return Err(UsageError::Words(
+            "--size is for plan only: nothing can be written to a size that is not there".into(),
+        ));
+    }
+    Ok(Request::Run(Invocation { command, ..options }))
+}
+
+const COMMANDS: [(&str, Command); 3] = [("apply", Command::Apply), ("plan", Command::Plan), ("check", Command::Check)];
+
+const LONG_OPTIONS: [&str; 11] =
+    ["config", "disk", "architecture", "size", "sector-size", "align", "seed", "json", "verbose", "help", "version"];
+
+fn command_named(word: &str) -> Result<Command, UsageError> {
+    COMMANDS.iter().find(|(name, _)| *name == word).map(|(_, command)| *command).ok_or_else(|| {
+        let hint = text::suggestion(word, COMMANDS.map(|(name, _)| name));
+        UsageError::Words(format!("unknown command \"{}\": {hint}", text::escape(word)))
+    })
+}
+
+fn unknown_option(option: &str) -> UsageError {
+    let near = text::nearest(option, LONG_OPTIONS).map(|near| format!(": did you mean --{near}?")).unwrap_or_default();
+    UsageError::Words(format!("unknown option --{}{near}", text::escape(option)))
+}
+
+fn excess(word: &str) -> UsageError {
+    UsageError::Words(format!("\"{}\" is one word too many", text::escape(word)))
+}
+
+fn words(error: lexopt::Error) -> UsageError {
+    UsageError::Words(text::escape(&error.to_string()))
+}
+
+fn value(parser: &mut Parser) -> Result<String, UsageError> {
+    parser.value().and_then(lexopt::ValueExt::string).map_err(words)
+}
+
+fn size(option: &'static str, value: &str) -> Result<u64, UsageError> {
+    parse_size(value).map_err(|error: UnitError| UsageError::Value { option, reason: error.to_string() })
+}
+
+fn sector_size(value: &str) -> Result<u32, UsageError> {
+    let reason = format!("\"{}\" is neither 512 nor 4096", text::escape(value));
+    let known = [("512", 512), ("4096", 4096)].into_iter().find(|(name, _)| *name == value);
+    known.map(|(_, bytes)| bytes).ok_or(UsageError::Value { option: "--sector-size", reason })
+}
+
+fn alignment(value: &str) -> Result<u64, UsageError> {
+    const LARGEST_ALIGNMENT: u64 = 1 << 30;
+    let bytes = size("--align", value)?;
+    match bytes % SMALLEST_ALIGNMENT == 0 && (SMALLEST_ALIGNMENT..=LARGEST_ALIGNMENT).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(UsageError::Value {
+            option: "--align",
+            reason: format!("{bytes} bytes is not a multiple of {SMALLEST_ALIGNMENT} up to 1 GiB"),
+        }),
+    }
+}
+
+fn architecture(value: &str) -> Result<Architecture, UsageError> {
+    Architecture::by_name(value).ok_or_else(|| UsageError::Value {
+        option: "--architecture",
+        reason: format!("unknown \"{}\": {}", text::escape(value), text::suggestion(value, Architecture::names())),
+    })
+}
+
+fn seed(value: &str) -> Result<Guid, UsageError> {
+    value
+        .parse()
+        .map_err(|error: crate::units::GuidError| UsageError::Value { option: "--seed", reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_option_and_command() {
+        for option in LONG_OPTIONS {
+            assert!(HELP.contains(&format!("--{option}")), "{option}");
+        }
+        for (command, _) in COMMANDS {
+            assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
+        }
+        assert!(HELP.lines().all(|line| line.len() <= 80));
+    }
+}

@@ -1,0 +1,85 @@
+//! The one error type of a run, and the exit status of each error. The sentences stand where the errors arise.
+
+use std::path::PathBuf;
+
+use crate::disk::image::OpenError;
+use crate::filesystem::MissingTool;
+use crate::table::copies;
+use crate::{apply, cli, config, plan};
+
+/// Exit statuses: those of sysexits(3), which systemd prints by name. README explains each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or nothing was missing.
+    Ok = 0,
+    /// The command line is wrong.
+    Usage = 64,
+    /// The disk contradicts the declaration.
+    Data = 65,
+    /// The disk was not found.
+    Unavailable = 69,
+    /// It does not fit, or a tool is missing.
+    CannotCreate = 73,
+    /// Reading, writing or formatting failed. The only status after which something may have been written.
+    Io = 74,
+    /// Locked, read-only or in use: try again later.
+    TemporaryFailure = 75,
+    /// No permission.
+    NoPermission = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+/// Why a run ended without doing what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the types and sentences say it
+pub enum Error {
+    #[error(transparent)]
+    Usage(#[from] cli::UsageError),
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error(
+        "{}: there is no [boot-disk] section: give labels of partitions that only the boot disk has, or name the \
+         disk with --disk", .0.display()
+    )]
+    NoBootDisk(PathBuf),
+    #[error("looking for the boot disk is not implemented in this version: name an image file with --disk")]
+    NoSearch,
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("{}: {reason}", disk.display())]
+    Table { disk: PathBuf, reason: copies::Error },
+    #[error("{}: {reason}", disk.display())]
+    Plan { disk: PathBuf, reason: plan::Error },
+    #[error(transparent)]
+    MissingTool(#[from] MissingTool),
+    #[error(
+        "{}: the partition table changed while makeroom was looking at it: another program is at work on the disk; \
+         run makeroom again when it is done", .0.display()
+    )]
+    Changed(PathBuf),
+    #[error("{}: {reason}", disk.display())]
+    Apply { disk: PathBuf, reason: apply::Error },
+    #[error("cannot write the result: {0}")]
+    Output(std::io::Error),
+}
+
+impl Error {
+    /// The exit status that tells this error from others.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::Usage(_) | Error::NoSearch | Error::Open(OpenError::Shrunk { .. }) => Exit::Usage,
+            Error::Config(_) | Error::NoBootDisk(_) => Exit::Config,
+            Error::Open(OpenError::NotFound { .. } | OpenError::NotAnImage { .. }) => Exit::Unavailable,
+            Error::Open(OpenError::Permission { .. }) => Exit::NoPermission,
+            Error::Open(OpenError::ReadOnly { .. } | OpenError::Locked { .. }) => Exit::TemporaryFailure,
+            Error::Changed(_) => Exit::TemporaryFailure,
+            Error::Open(OpenError::Io { .. }) | Error::Apply { .. } | Error::Output(_) => Exit::Io,
+            Error::Table { reason: copies::Error::Io(_), .. } => Exit::Io,
+            Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
+            Error::Table { .. } | Error::Plan { reason: plan::Error::LabelTwice { .. }, .. } => Exit::Data,
+            Error::Plan { .. } | Error::MissingTool(_) => Exit::CannotCreate,
+        }
+    }
+}

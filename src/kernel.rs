@@ -1,0 +1,100 @@
+//! What the system is asked for, apart from a disk's bytes: files, locks, holes, randomness.
+//!
+//! The only place for `unsafe`, and with `disk/` the only one that touches the machine.
+#![allow(clippy::disallowed_methods)] // this is the door that the lint guards
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::unistd::{Whence, lseek};
+
+/// At most `limit` bytes of a file, so that neither a device nor a wrong file fills the memory.
+pub fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Opens what is there; never creates or truncates.
+pub fn open(path: &Path, writable: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(writable).open(path)
+}
+
+/// Whether `path` is a file that somebody may execute.
+pub fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Random bytes that never make the boot wait: a board without a seed may have too little entropy early on, and a
+/// GUID needs to be different, not secret.
+pub fn random_bytes() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Takes the exclusive flock that udev respects, waiting for it at most `wait`. False: another process holds it.
+pub fn lock(file: &File, wait: Duration) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => return Ok(true),
+        Err(std::fs::TryLockError::Error(error)) => return Err(error),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            log::info!("waiting at most {} s for the lock", wait.as_secs());
+        }
+    }
+    // flock has no time limit of its own. The lock belongs to the open file, so that a clone takes it for both; a
+    // thread that is still waiting when the time is up ends with the process.
+    let waiting = file.try_clone()?;
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(waiting.lock()));
+    match receiver.recv_timeout(wait) {
+        Ok(locked) => locked.map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
+
+/// An empty file in `directory` that has no name any more, so that nothing is left of it whatever happens, and a
+/// path by which a child process can open it.
+pub fn unnamed_file(directory: &Path) -> io::Result<(File, PathBuf)> {
+    let process = std::process::id();
+    let name = u128::from_le_bytes(random_bytes()?);
+    let path = directory.join(format!(".makeroom-{process}-{name:x}"));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    let by_descriptor = PathBuf::from(format!("/proc/{process}/fd/{}", file.as_raw_fd()));
+    Ok((file, by_descriptor))
+}
+
+/// Makes a range of a file read as zeros without using space. False: the file system cannot do that.
+pub fn punch_hole(file: &File, start: u64, length: u64) -> io::Result<bool> {
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    match fallocate(file, flags, offset(start)?, offset(length)?) {
+        Ok(()) => Ok(true),
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The next range of a file, at or behind `from`, that is not a hole: start and end.
+pub fn next_data(file: &File, from: u64) -> io::Result<Option<(u64, u64)>> {
+    let start = match lseek(file, offset(from)?, Whence::SeekData) {
+        Ok(start) => start,
+        Err(Errno::ENXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let end = lseek(file, start, Whence::SeekHole)?;
+    let unsigned = |at: i64| u64::try_from(at).map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
+    Ok(Some((unsigned(start)?, unsigned(end)?)))
+}
+
+fn offset(bytes: u64) -> io::Result<i64> {
+    i64::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}

@@ -1,0 +1,62 @@
+//! Arguments in, exit code out.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use makeroom::cli::{self, HELP, Invocation, Request};
+use makeroom::error::{Error, Exit};
+use makeroom::report::{Outcome, Report};
+
+fn main() -> ExitCode {
+    let result = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(Request::Help) => print(HELP),
+        Ok(Request::Version) => print(concat!("makeroom ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Request::Run(invocation)) => return run(&invocation),
+        Err(error) => Err(error.into()),
+    };
+    makeroom::log::start(false);
+    finish(result.map(|()| Exit::Ok))
+}
+
+fn run(invocation: &Invocation) -> ExitCode {
+    makeroom::log::start(invocation.verbose);
+    let mut report = Report::default();
+    let result = makeroom::run(invocation, &mut report);
+    for warning in &report.warnings {
+        log::warn!("{warning}");
+    }
+    report.outcome = match &result {
+        Ok(message) => Outcome { code: Exit::Ok as u8, message: message.clone() },
+        Err(error) => Outcome { code: error.exit() as u8, message: error.to_string() },
+    };
+    let shown = match (&result, invocation.json) {
+        (_, true) => print(&report.json()),
+        (Ok(message), false) => print(&format!("{}{message}\n", report.text(wants_unicode()))),
+        (Err(_), false) => Ok(()),
+    };
+    finish(result.map(|_| Exit::Ok).and_then(|exit| shown.map(|()| exit)))
+}
+
+fn finish(result: Result<Exit, Error>) -> ExitCode {
+    let exit = result.unwrap_or_else(|error| {
+        log::error!("{error}");
+        error.exit()
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Writes a result. A reader that has had enough (`makeroom plan | head -1`) is no error.
+fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the terminal says that it shows more than ASCII; in an initrd nothing does.
+fn wants_unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    let value = locale.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    value.ends_with("utf-8") || value.ends_with("utf8")
+}

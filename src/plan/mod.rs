@@ -1,0 +1,321 @@
+//! What to make: wishes and a table in, new partitions out.
+//!
+//! Pure: no I/O, no clock, no randomness; GUIDs come in as a function. The rules are systemd-repart's, apart from
+//! what README lists as different on purpose (the area, the alignment, matching by label).
+
+mod share;
+
+use crate::config::Declared;
+use crate::filesystem::Content;
+use crate::partition_type::{default_attributes, name_of};
+use crate::table::{FreeArea, Layout, Partition};
+use crate::units::{Extent, Guid, KIB, Label, MIB, round_down, round_up, show_exact};
+use share::{Claim, Kind, share};
+
+/// What a run will do to the partitions of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Bytes to which new starts and sizes are aligned.
+    pub alignment: u64,
+    /// Partitions to be made, in the order of the declaration.
+    pub new: Vec<New>,
+    /// Numbers of the partitions that were declared and are there.
+    pub kept: Vec<u32>,
+    /// Labels of the optional partitions that did not fit.
+    pub dropped: Vec<Label>,
+    /// What somebody should know, though nothing stops for it.
+    pub warnings: Vec<String>,
+}
+
+/// A partition to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct New {
+    /// Its entry in the table.
+    pub partition: Partition,
+    /// What it shall hold.
+    pub content: Option<Content>,
+}
+
+/// Why there can be no plan. Nothing has been written.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The identity of a declared partition is not unique on the disk. Exit status 65.
+    #[error(
+        "the label \"{label}\" is on the disk twice, as partitions {first} and {second}: which one is meant cannot \
+         be known. Rename one (sgdisk -c {second}:NAME)"
+    )]
+    LabelTwice {
+        /// The declared label.
+        label: Label,
+        /// The lower number.
+        first: u32,
+        /// The higher number.
+        second: u32,
+    },
+    /// Not enough room. Exit status 73.
+    #[error("the missing partitions do not fit: needed are {needed}; free are {free}. {remedy}")]
+    NoSpace {
+        /// Each missing partition and its minimum.
+        needed: String,
+        /// Each free area.
+        free: String,
+        /// What can be done.
+        remedy: String,
+    },
+    /// Not enough entries in the table. Exit status 73.
+    #[error(
+        "the table has {slots} entries, {used} are in use, {needed} more are needed: make an image with a larger \
+         table (sfdisk: table-length)"
+    )]
+    NoSlot {
+        /// Entries in the table.
+        slots: u32,
+        /// Those in use.
+        used: usize,
+        /// New partitions.
+        needed: usize,
+    },
+    /// The source of GUIDs has none. Exit status 74.
+    #[error("there are no random bytes (/dev/urandom) to make a GUID of; give a --seed")]
+    NoGuid,
+    /// No multiple of the alignment lies between a minimum and a maximum. Exit status 73.
+    #[error(
+        "\"{label}\" may have {min} to {max}, in which there is no multiple of the alignment, {alignment}: \
+         change the sizes, or give a smaller --align"
+    )]
+    NoAlignedSize {
+        /// The declared label.
+        label: Label,
+        /// Its minimum.
+        min: String,
+        /// Its maximum.
+        max: String,
+        /// The alignment.
+        alignment: String,
+    },
+}
+
+/// Where GUIDs for new partitions come from: the type, which of the declared ones of that type it is (from 0), and
+/// how often the answer was already taken.
+pub type Guids<'a> = dyn FnMut(Guid, u64, u32) -> Option<Guid> + 'a;
+
+/// Plans what is missing of `declared` on a disk laid out as `layout`.
+pub fn plan(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut Guids) -> Result<Plan, Error> {
+    let mut plan = Plan { alignment, new: Vec::new(), kept: Vec::new(), dropped: Vec::new(), warnings: Vec::new() };
+    let mut missing = Vec::new();
+    for wish in declared {
+        match find(wish, layout)? {
+            Some(existing) => {
+                plan.kept.push(existing.number);
+                plan.warnings.extend(differences(wish, existing));
+            }
+            None => missing.push(wish),
+        }
+    }
+    let sized: Vec<Sized> = missing.iter().map(|wish| sized(wish, alignment)).collect::<Result<_, _>>()?;
+    let areas = layout.free_areas(alignment);
+    let allocation = allocate(&sized, &areas, layout, &mut plan)?;
+    let extents = place(&sized, &areas, &allocation, alignment);
+    let numbers = numbers(layout, extents.iter().flatten().count())?;
+    let placed = sized.iter().zip(extents).filter_map(|(sized, extent)| Some((sized.wish, extent?)));
+    for ((wish, extent), number) in placed.zip(numbers) {
+        let guid = unique_guid(wish, declared, layout, &plan.new, guids).ok_or(Error::NoGuid)?;
+        plan.new.push(new(wish, number, extent, guid));
+    }
+    Ok(plan)
+}
+
+/// The alignment for a disk: 1 MiB, raised to the erase size that a card names when that is a power of two, at
+/// most 64 MiB, and small against the free space; an explicit wish wins.
+pub fn alignment(wish: Option<u64>, erase_size: Option<u64>, layout: &Layout) -> u64 {
+    let free = layout.free_areas(MIB).iter().map(|area| area.extent.size).max().unwrap_or(0);
+    let sensible = |size: &u64| size.is_power_of_two() && (MIB..=64 * MIB).contains(size) && *size <= free / 64;
+    wish.or(erase_size.filter(sensible)).unwrap_or(MIB)
+}
+
+/// Alignments that `--align` may have: systemd-repart's grain, which suits both sector sizes, and its multiples.
+pub const SMALLEST_ALIGNMENT: u64 = 4 * KIB;
+
+/// A missing partition with its limits as multiples of the alignment.
+struct Sized<'a> {
+    wish: &'a Declared,
+    min: u64,
+    max: u64,
+}
+
+fn find<'a>(wish: &Declared, layout: &'a Layout) -> Result<Option<&'a Partition>, Error> {
+    let mut same = layout.partitions.iter().filter(|partition| partition.label == wish.label);
+    match (same.next(), same.next()) {
+        (Some(first), Some(second)) => {
+            Err(Error::LabelTwice { label: wish.label.clone(), first: first.number, second: second.number })
+        }
+        (found, _) => Ok(found),
+    }
+}
+
+/// An existing partition stays as it is; where it is not what was declared, somebody should know.
+fn differences(wish: &Declared, existing: &Partition) -> Vec<String> {
+    let (label, number) = (&wish.label, existing.number);
+    let name = |guid: Guid| name_of(guid).unwrap_or(guid.to_string());
+    let mut warnings = Vec::new();
+    if existing.partition_type != wish.partition_type {
+        let (is, declared) = (name(existing.partition_type), name(wish.partition_type));
+        warnings
+            .push(format!("{label}: partition {number} is of type {is}, declared is {declared}; it is kept as it is"));
+    }
+    if existing.extent.size < wish.size_min {
+        let (is, least) = (show_exact(existing.extent.size), show_exact(wish.size_min));
+        warnings.push(format!(
+            "{label}: partition {number} has {is}, less than its minimum of {least}; it is kept as it is"
+        ));
+    }
+    warnings
+}
+
+fn sized(wish: &Declared, alignment: u64) -> Result<Sized<'_>, Error> {
+    let min = round_up(wish.size_min.max(1), alignment);
+    let max = round_down(wish.size_max.unwrap_or(u64::MAX), alignment);
+    if min <= max {
+        return Ok(Sized { wish, min, max });
+    }
+    Err(Error::NoAlignedSize {
+        label: wish.label.clone(),
+        min: show_exact(wish.size_min),
+        max: show_exact(wish.size_max.unwrap_or(u64::MAX)),
+        alignment: show_exact(alignment),
+    })
+}
+
+/// For each missing partition the index of its area, or nothing when it was dropped.
+type Allocation = Vec<Option<usize>>;
+
+/// Finds an area for each; as long as that fails, drops the optional ones, highest priority number first.
+fn allocate(sized: &[Sized], areas: &[FreeArea], layout: &Layout, plan: &mut Plan) -> Result<Allocation, Error> {
+    let mut limit = i32::MAX;
+    loop {
+        let wanted: Vec<bool> = sized.iter().map(|sized| sized.wish.priority <= limit).collect();
+        if let Some(allocation) = allocate_wanted(sized, &wanted, areas) {
+            return Ok(allocation);
+        }
+        let remaining = sized.iter().zip(&wanted).filter(|(_, wanted)| **wanted);
+        let highest = remaining.map(|(sized, _)| sized.wish.priority).max().filter(|priority| *priority > 0);
+        let Some(highest) = highest else {
+            return Err(no_space(sized, &wanted, areas, layout));
+        };
+        for dropped in sized.iter().filter(|sized| sized.wish.priority == highest) {
+            let (label, least) = (&dropped.wish.label, show_exact(dropped.min));
+            plan.warnings.push(format!("{label}: left out, priority {highest}: there is no room for its {least}"));
+            plan.dropped.push(label.clone());
+        }
+        limit = highest - 1;
+    }
+}
+
+/// The largest area when it holds all; else each in turn goes to the smallest area that still holds it, as
+/// systemd-repart does with all of them.
+fn allocate_wanted(sized: &[Sized], wanted: &[bool], areas: &[FreeArea]) -> Option<Allocation> {
+    let wishes = || sized.iter().zip(wanted).map(|(sized, wanted)| wanted.then_some(sized.min));
+    let needed = wishes().flatten().try_fold(0u64, u64::checked_add);
+    let largest = (0..areas.len()).max_by_key(|index| (areas[*index].extent.size, std::cmp::Reverse(*index)));
+    if let Some(largest) = largest.filter(|largest| needed.is_some_and(|needed| needed <= areas[*largest].extent.size))
+    {
+        return Some(wishes().map(|wish| wish.map(|_| largest)).collect());
+    }
+    let mut left: Vec<u64> = areas.iter().map(|area| area.extent.size).collect();
+    let mut fit = |min: u64| {
+        let smallest =
+            (0..areas.len()).filter(|index| left[*index] >= min).min_by_key(|index| areas[*index].extent.size)?;
+        left[smallest] -= min;
+        Some(smallest)
+    };
+    wishes().map(|wish| wish.map_or(Some(None), |min| fit(min).map(Some))).collect()
+}
+
+fn no_space(sized: &[Sized], wanted: &[bool], areas: &[FreeArea], layout: &Layout) -> Error {
+    let wishes = sized.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(sized, _)| sized);
+    let needed: Vec<String> = wishes.map(|sized| format!("{} {}", sized.wish.label, show_exact(sized.min))).collect();
+    let free: Vec<String> =
+        areas.iter().map(|area| format!("{} at byte {}", show_exact(area.extent.size), area.extent.start)).collect();
+    let leading = layout.leading_gap();
+    let remedy = match leading > MIB {
+        true => format!(
+            "The {} before the first partition are not used: boot loaders live there. Use a larger card, or lower size-min",
+            show_exact(leading)
+        ),
+        false => "Use a larger card, or lower size-min".to_owned(),
+    };
+    let free = if free.is_empty() { "no areas".to_owned() } else { free.join(", ") };
+    Error::NoSpace { needed: needed.join(", "), free, remedy }
+}
+
+/// Shares each area among its partitions and puts them one behind the other.
+fn place(sized: &[Sized], areas: &[FreeArea], allocation: &Allocation, alignment: u64) -> Vec<Option<Extent>> {
+    let mut extents = vec![None; sized.len()];
+    for (index, area) in areas.iter().enumerate() {
+        let members: Vec<usize> = (0..sized.len()).filter(|member| allocation[*member] == Some(index)).collect();
+        let claims: Vec<Claim> = members.iter().map(|member| claim(&sized[*member])).collect();
+        let mut start = area.extent.start;
+        for (member, size) in members.into_iter().zip(share_area(area, &claims, alignment)) {
+            extents[member] = Some(Extent { start, size });
+            start += size;
+        }
+    }
+    extents
+}
+
+fn claim(sized: &Sized) -> Claim {
+    Claim { weight: sized.wish.weight, min: sized.min, max: sized.max, kind: Kind::Size }
+}
+
+/// The sizes of the new partitions in an area. The partition before it takes part with what it has: that is how
+/// systemd-repart counts, and where its growth will come in.
+fn share_area(area: &FreeArea, claims: &[Claim], alignment: u64) -> Vec<u64> {
+    let Some(before) = area.after else {
+        return share(area.extent.size, alignment, claims);
+    };
+    let own = round_up(before.end(), alignment).saturating_sub(before.start);
+    let fixed = Claim { weight: 1000, min: before.size, max: before.size, kind: Kind::Fixed };
+    let all: Vec<Claim> = [fixed].into_iter().chain(claims.iter().copied()).collect();
+    share(area.extent.size.saturating_add(own), alignment, &all).split_off(1)
+}
+
+/// Numbers for `count` new partitions: behind the highest in use, so that none of the others can be mistaken for
+/// another; where the table ends, the lowest that are free.
+fn numbers(layout: &Layout, count: usize) -> Result<Vec<u32>, Error> {
+    let used: Vec<u32> = layout.partitions.iter().map(|partition| partition.number).collect();
+    let highest = used.iter().copied().max().unwrap_or(0);
+    let free = (highest + 1..=layout.slots).chain((1..=highest).filter(|number| !used.contains(number)));
+    let numbers: Vec<u32> = free.take(count).collect();
+    match numbers.len() == count {
+        true => Ok(numbers),
+        false => Err(Error::NoSlot { slots: layout.slots, used: used.len(), needed: count }),
+    }
+}
+
+fn unique_guid(
+    wish: &Declared,
+    declared: &[Declared],
+    layout: &Layout,
+    new: &[New],
+    guids: &mut Guids,
+) -> Option<Guid> {
+    let same_type = declared.iter().filter(|other| other.partition_type == wish.partition_type);
+    let ordinal = same_type.take_while(|other| other.label != wish.label).count() as u64;
+    let existing = layout.partitions.iter().chain(new.iter().map(|new| &new.partition));
+    let taken: Vec<Guid> = existing.map(|partition| partition.guid).collect();
+    // One more answer than there are GUIDs to collide with must be enough of any source that is worth its name.
+    let mut answers = (0..).map(|attempt| guids(wish.partition_type, ordinal, attempt)).take(taken.len() + 1);
+    answers.find(|guid| guid.is_none_or(|guid| !taken.contains(&guid))).flatten()
+}
+
+fn new(wish: &Declared, number: u32, extent: Extent, guid: Guid) -> New {
+    let partition = Partition {
+        number,
+        extent,
+        label: wish.label.clone(),
+        partition_type: wish.partition_type,
+        guid,
+        attributes: default_attributes(wish.partition_type),
+    };
+    New { partition, content: wish.content.clone() }
+}

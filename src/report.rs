@@ -1,0 +1,287 @@
+//! What a run found and did, for people and for programs: the table, the bar, the JSON.
+//!
+//! Decides nothing: it only shows.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::partition_type::name_of;
+use crate::plan::{New, Plan};
+use crate::table::copies::Table;
+use crate::table::{Layout, Partition};
+use crate::text::{cut, escape};
+use crate::units::show_size;
+
+/// Everything there is to say about a run. The names are those of `--json`; sizes and places in bytes.
+#[derive(Debug, Default, Serialize)]
+#[allow(missing_docs)] // README's JSON section says it
+pub struct Report {
+    pub disk: Option<DiskReport>,
+    pub candidates: Vec<Candidate>,
+    pub alignment: Option<u64>,
+    pub partitions: Vec<PartitionReport>,
+    pub dropped: Vec<String>,
+    pub warnings: Vec<String>,
+    pub repairs: Vec<String>,
+    pub outcome: Outcome,
+}
+
+/// The disk that was worked on.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct DiskReport {
+    pub node: String,
+    pub size: u64,
+    pub sector_size: u32,
+    pub table: &'static str,
+    pub guid: String,
+    pub evidence: Vec<String>,
+}
+
+/// A disk that was looked at in a search.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Candidate {
+    pub node: String,
+    pub bus: String,
+    pub size: u64,
+    pub serial: String,
+    pub guid: String,
+    pub verdict: String,
+    pub why: Vec<String>,
+}
+
+/// A partition as it will be.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct PartitionReport {
+    pub label: String,
+    #[serde(rename = "type")]
+    pub type_name: String,
+    pub type_uuid: String,
+    pub uuid: String,
+    pub partno: u32,
+    pub node: Option<String>,
+    pub offset: u64,
+    pub old_size: u64,
+    pub raw_size: u64,
+    pub format: Option<&'static str>,
+    pub activity: Activity,
+}
+
+/// What happens to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Activity {
+    Create,
+    Unchanged,
+}
+
+/// How the run ended.
+#[derive(Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Outcome {
+    pub code: u8,
+    pub message: String,
+}
+
+impl Report {
+    /// Takes over what was found on a disk and what is planned for it.
+    pub fn describe(&mut self, node: String, size: u64, table: &Table, layout: &Layout, plan: &Plan) {
+        let (sector_size, guid) = (layout.sector_size, table.disk_guid().to_string());
+        let evidence = vec![format!("--disk {node}")];
+        self.disk = Some(DiskReport { node, size, sector_size, table: "gpt", guid, evidence });
+        self.alignment = Some(plan.alignment);
+        self.partitions = layout.partitions.iter().map(existing).collect();
+        for partition in plan.new.iter().map(new) {
+            let at = self.partitions.partition_point(|other| other.offset < partition.offset);
+            self.partitions.insert(at, partition);
+        }
+        self.dropped = plan.dropped.iter().map(super::units::Label::lossy).collect();
+        self.warnings.extend(plan.warnings.iter().cloned());
+        self.repairs = table.repairs();
+    }
+
+    /// The JSON form, one line.
+    pub fn json(&self) -> String {
+        // Strings and numbers only: there is nothing that could fail to be written as JSON.
+        serde_json::to_string(self).expect("a report can always be JSON") + "\n"
+    }
+
+    /// The form for people: the disk, its partitions, a bar. At most 80 columns; ASCII unless `unicode`.
+    pub fn text(&self, unicode: bool) -> String {
+        let mut text = String::new();
+        if let Some(disk) = &self.disk {
+            let (node, size) = (escape(&disk.node), show_size(disk.size));
+            let alignment = show_size(self.alignment.unwrap_or_default());
+            line(&mut text, format_args!("{node}: {size}, {}-byte sectors, aligned to {alignment}", disk.sector_size));
+            line(&mut text, format_args!("GPT {}\n", disk.guid));
+            text += &self.table();
+            text += &self.bar(disk.size, if unicode { &UNICODE } else { &ASCII });
+        }
+        for repair in &self.repairs {
+            line(&mut text, format_args!("repair: {repair}"));
+        }
+        text
+    }
+
+    fn table(&self) -> String {
+        let header = ["#", "LABEL", "TYPE", "OFFSET", "SIZE", "FORMAT", "ACTION"].map(str::to_owned);
+        let rows: Vec<[String; 7]> = [header].into_iter().chain(self.partitions.iter().map(row)).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..7).map(width).collect();
+        let mut text = String::new();
+        for row in &rows {
+            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+                0 | 3 | 4 => format!("{cell:>width$}"),
+                _ => format!("{cell:<width$}"),
+            });
+            line(&mut text, format_args!(" {}", cells.collect::<Vec<_>>().join("  ").trim_end()));
+        }
+        text.push('\n');
+        text
+    }
+
+    /// The disk to scale, with a tree that names each part: the form that systemd-repart made familiar.
+    fn bar(&self, disk_size: u64, art: &Art) -> String {
+        let parts = self.parts(disk_size);
+        let named = parts.iter().filter(|part| part.partition.is_some()).count();
+        if parts.len() > MAX_PARTS {
+            return String::new();
+        }
+        let mut text = String::from(" ");
+        let mut columns = Vec::new();
+        let mut at = 0;
+        for (part, width) in parts.iter().zip(widths(&parts)) {
+            let fill = match part.partition.map(|partition| partition.activity) {
+                None => art.free,
+                Some(Activity::Unchanged) => art.old[columns.len() % 2],
+                Some(Activity::Create) => art.new[columns.len() % 2],
+            };
+            text.extend(std::iter::repeat_n(fill, width));
+            if let Some(partition) = part.partition {
+                columns.push((at, partition));
+            }
+            at += width;
+        }
+        text.push('\n');
+        for (index, (column, partition)) in columns.iter().enumerate().rev() {
+            let mut stem = String::from(" ");
+            for (earlier, _) in &columns[..index] {
+                stem.extend(std::iter::repeat_n(' ', earlier + 1 - stem.chars().count()));
+                stem.push(art.trunk);
+            }
+            stem.extend(std::iter::repeat_n(' ', column + 1 - stem.chars().count()));
+            let (number, label) = (partition.partno, escape(&partition.label));
+            let new = if partition.activity == Activity::Create { ", new" } else { "" };
+            let name = format!("{number} {label} ({}{new})", show_size(partition.raw_size));
+            line(&mut text, format_args!("{}", cut(&format!("{stem}{}{name}", art.branch), 79)));
+        }
+        debug_assert_eq!(named, columns.len());
+        text.push('\n');
+        text
+    }
+
+    /// Partitions and the gaps between them that are large enough to be seen.
+    fn parts(&self, disk_size: u64) -> Vec<Part<'_>> {
+        let visible = disk_size / WIDTH as u64;
+        let mut parts = Vec::new();
+        let mut at = 0;
+        for partition in &self.partitions {
+            let gap = partition.offset.saturating_sub(at);
+            parts.extend((gap >= visible.max(1)).then_some(Part { size: gap, partition: None }));
+            parts.push(Part { size: partition.raw_size, partition: Some(partition) });
+            at = partition.offset.saturating_add(partition.raw_size);
+        }
+        let rest = disk_size.saturating_sub(at);
+        parts.extend((rest >= visible.max(1)).then_some(Part { size: rest, partition: None }));
+        parts
+    }
+}
+
+const WIDTH: usize = 78;
+const MAX_PARTS: usize = WIDTH / 2;
+
+struct Part<'a> {
+    size: u64,
+    partition: Option<&'a PartitionReport>,
+}
+
+/// A column for each part, and the rest of the columns by size.
+fn widths(parts: &[Part]) -> Vec<usize> {
+    let total: u128 = parts.iter().map(|part| u128::from(part.size)).sum::<u128>().max(1);
+    let spare = (WIDTH - parts.len()) as u128;
+    let mut before = 0;
+    let columns = |bytes: u128| (bytes * spare / total) as usize;
+    let width = |part: &Part| {
+        let start = columns(before);
+        before += u128::from(part.size);
+        1 + columns(before) - start
+    };
+    parts.iter().map(width).collect()
+}
+
+struct Art {
+    old: [char; 2],
+    new: [char; 2],
+    free: char,
+    trunk: char,
+    branch: &'static str,
+}
+
+const ASCII: Art = Art { old: ['-', '='], new: ['#', '@'], free: '.', trunk: '|', branch: "`- " };
+const UNICODE: Art = Art {
+    old: ['\u{2591}', '\u{2592}'],
+    new: ['\u{2588}', '\u{2593}'],
+    free: '\u{b7}',
+    trunk: '\u{2502}',
+    branch: "\u{2514}\u{2500} ",
+};
+
+fn row(partition: &PartitionReport) -> [String; 7] {
+    let action = match partition.activity {
+        Activity::Create => "create",
+        Activity::Unchanged => "keep",
+    };
+    [
+        partition.partno.to_string(),
+        cut(&escape(&partition.label), 18),
+        cut(&partition.type_name, 16),
+        show_size(partition.offset),
+        show_size(partition.raw_size),
+        partition.format.unwrap_or("-").to_owned(),
+        action.to_owned(),
+    ]
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments) {
+    // Writing into a string cannot fail.
+    let _ = writeln!(text, "{arguments}");
+}
+
+fn existing(partition: &Partition) -> PartitionReport {
+    describe(partition, partition.extent.size, None, Activity::Unchanged)
+}
+
+fn new(new: &New) -> PartitionReport {
+    let format = new.content.as_ref().map(|content| content.format.name());
+    describe(&new.partition, 0, format, Activity::Create)
+}
+
+fn describe(partition: &Partition, old_size: u64, format: Option<&'static str>, activity: Activity) -> PartitionReport {
+    PartitionReport {
+        label: partition.label.lossy(),
+        type_name: name_of(partition.partition_type).unwrap_or(partition.partition_type.to_string()),
+        type_uuid: partition.partition_type.to_string(),
+        uuid: partition.guid.to_string(),
+        partno: partition.number,
+        node: None,
+        offset: partition.extent.start,
+        old_size,
+        raw_size: partition.extent.size,
+        format,
+        activity,
+    }
+}

@@ -1,0 +1,444 @@
+//! The two copies of a disk's GPT: which one counts, what is wrong with the other, and where both belong.
+//!
+//! Judges and decides; writes nothing. The order of the writes that follow from it is in `apply`.
+//!
+//! Linux reads the primary and nothing else (without `gpt` on its command line; efi.c, `find_valid_gpt`), so a
+//! valid primary always wins here: two valid copies that differ are what a power cut leaves behind.
+
+use crate::disk::{Disk, last_lba, read_sectors};
+use crate::table::gpt::{Copy, Defect, Header, PRIMARY_LBA, Place};
+use crate::table::mbr::{MbrError, ProtectiveMbr};
+use crate::table::{Layout, Partition};
+use crate::units::{Extent, Guid};
+
+/// Where the primary array usually is; firmware of the Raspberry Pi before late 2024 wants it nowhere else.
+pub const USUAL_HOME_LBA: u64 = 2;
+
+/// A disk's GPT as found, and what has to be done to it so that both copies are whole and in their places.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The copy that counts, at the place where it was found.
+    pub source: Copy,
+    /// The state of the copy that Linux reads.
+    pub primary: Primary,
+    /// First LBA of the primary array's own place.
+    pub home: u64,
+    /// Where the backup belongs.
+    pub end: End,
+    /// Whether the copy that counts stands at the end, too.
+    pub backup: Backup,
+    /// Headers of this table's earlier backups, in free space; firmware must not find them.
+    pub stale_backups: Vec<u64>,
+    /// LBA 0.
+    pub mbr: ProtectiveMbr,
+    sector_size: u32,
+}
+
+/// The state of the copy that Linux reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Primary {
+    /// Valid, its array in its own place.
+    AtHome,
+    /// Valid, but it names the backup's array: a run was cut between its commit and its end.
+    AtBackup,
+    /// Not valid: the source is a backup.
+    Damaged(Defect),
+}
+
+/// The state of the copy at the end of the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backup {
+    /// The same table as the source.
+    Current,
+    /// A valid table that says something else.
+    Differs,
+    /// Not valid. On a freshly flashed card nothing is there at all.
+    Damaged(Defect),
+}
+
+/// The geometry of the end of the disk, as it shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// LBA of the backup header: the last one.
+    pub alternate_lba: u64,
+    /// First LBA of the backup array.
+    pub partition_entry_lba: u64,
+    /// Last LBA that partitions may use.
+    pub last_usable_lba: u64,
+}
+
+/// Why a disk's table cannot be worked with. Exit status 65; nothing has been written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// LBA 0 announces no GPT.
+    #[error(transparent)]
+    Mbr(#[from] MbrError),
+    /// Neither copy can be believed.
+    #[error(
+        "neither copy of the partition table is valid. Primary at LBA 1: {primary}. Backup at LBA {backup_lba}: \
+         {backup}. Flash the image again, or repair the table with gdisk"
+    )]
+    NoValidCopy {
+        /// What is wrong with the primary.
+        primary: Defect,
+        /// Where the backup was looked for last.
+        backup_lba: u64,
+        /// What is wrong with it.
+        backup: Defect,
+    },
+    /// The primary is damaged and there are backups of different tables.
+    #[error(
+        "the primary partition table is damaged ({primary}), and the backups at LBA {} and LBA {} are of different \
+         tables: which one is right cannot be known. Repair it with gdisk", at[0], at[1]
+    )]
+    BackupsDiffer {
+        /// What is wrong with the primary.
+        primary: Defect,
+        /// Where the two are.
+        at: [u64; 2],
+    },
+    /// An array that is neither before nor behind the usable range.
+    #[error(
+        "the partition entry array at LBA {array} lies inside the usable range, LBA {first} to {last}: \
+         a partition could overwrite it. Repair the table with gdisk"
+    )]
+    ArrayInUsableRange {
+        /// Its first LBA.
+        array: u64,
+        /// First usable LBA.
+        first: u64,
+        /// Last usable LBA.
+        last: u64,
+    },
+    /// There is no room for the primary array before the first usable LBA.
+    #[error(
+        "the primary entry array needs {sectors} sectors from LBA {home} on, the first usable LBA is {first_usable}: \
+         it has no place of its own. Repair the table with gdisk"
+    )]
+    NoHome {
+        /// Where it would begin.
+        home: u64,
+        /// Its length.
+        sectors: u64,
+        /// Where partitions may begin.
+        first_usable: u64,
+    },
+    /// A reserved field of the header is in use, and we would need it.
+    #[error("the last 16 bytes of the GPT header's sector are in use; they are reserved. Repair the table with gdisk")]
+    ReservedInUse,
+    /// An entry that ends before it begins.
+    #[error("partition {number} (\"{label}\") ends before it begins. Repair the table with gdisk")]
+    Reversed {
+        /// Its number.
+        number: u32,
+        /// Its label.
+        label: String,
+    },
+    /// An entry outside the disk or on the table itself.
+    #[error("partition {number} (\"{label}\") takes LBA {first} to {last}, {reason}. Repair the table with gdisk")]
+    OutOfRange {
+        /// Its number.
+        number: u32,
+        /// Its label.
+        label: String,
+        /// Its first LBA.
+        first: u64,
+        /// Its last LBA.
+        last: u64,
+        /// What is in the way.
+        reason: String,
+    },
+    /// Two entries share sectors.
+    #[error("partitions {0} (\"{1}\") and {2} (\"{3}\") overlap. Repair the table with gdisk")]
+    Overlap(u32, String, u32, String),
+    /// LBA 0 could not be read.
+    #[error("cannot read the disk's first sector: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Table {
+    /// Reads and judges a disk's table.
+    pub fn read(disk: &mut dyn Disk) -> Result<Table, Error> {
+        if disk.sectors() == 0 {
+            return Err(MbrError::None.into());
+        }
+        let first_sector = read_sectors(disk, 0, 1)?;
+        let mbr = ProtectiveMbr::parse(first_sector, Header::read(disk, PRIMARY_LBA).is_ok())?;
+        let (source, defect) = match Copy::read(disk, PRIMARY_LBA) {
+            Ok(primary) => (primary, None),
+            Err(defect) => (find_backup(disk, &mbr, &defect)?, Some(defect)),
+        };
+        let (primary, home) = match defect {
+            None => primary_state(&source.header)?,
+            Some(defect) => (Primary::Damaged(defect), find_home(disk, &source)),
+        };
+        check_home(&source.header, home)?;
+        check_partitions(&source, home)?;
+        let end = end_of_disk(disk, &source.header);
+        check_end(&source, &end)?;
+        let backup = backup_state(disk, &source, &end);
+        let stale_backups = stale_backups(disk, &source, &mbr, &end);
+        let sector_size = disk.sector_size();
+        Ok(Table { source, primary, home, end, backup, stale_backups, mbr, sector_size })
+    }
+
+    /// The disk's GUID.
+    pub fn disk_guid(&self) -> Guid {
+        self.source.header.disk_guid()
+    }
+
+    /// What the planner needs to know, as it will be when the backup is at the true end.
+    pub fn layout(&self) -> Layout {
+        let sector_size = u64::from(self.sector_size);
+        let first = self.source.header.first_usable_lba();
+        let sectors = (self.end.last_usable_lba + 1).saturating_sub(first);
+        Layout {
+            sector_size: self.sector_size,
+            usable: Extent { start: first * sector_size, size: sectors * sector_size },
+            slots: self.source.header.entries(),
+            partitions: self.source.partitions(),
+        }
+    }
+
+    /// The primary header's fields when both copies are where they belong.
+    pub fn primary_place(&self) -> Place {
+        let End { alternate_lba, last_usable_lba, .. } = self.end;
+        Place { my_lba: PRIMARY_LBA, alternate_lba, last_usable_lba, partition_entry_lba: self.home }
+    }
+
+    /// The backup header's fields when both copies are where they belong.
+    pub fn backup_place(&self) -> Place {
+        let End { alternate_lba, last_usable_lba, partition_entry_lba } = self.end;
+        Place { my_lba: alternate_lba, alternate_lba: PRIMARY_LBA, last_usable_lba, partition_entry_lba }
+    }
+
+    /// Whether the primary header has to be written because of the disk's end.
+    pub fn primary_names_another_end(&self) -> bool {
+        let header = &self.source.header;
+        (header.backup_lba(), header.last_usable_lba()) != (self.end.alternate_lba, self.end.last_usable_lba)
+    }
+
+    /// What will be mended, as sentences; empty when both copies are whole and in their places.
+    pub fn repairs(&self) -> Vec<String> {
+        let end = self.end.alternate_lba;
+        let primary = match &self.primary {
+            Primary::AtHome => None,
+            Primary::AtBackup => {
+                Some(format!("an interrupted run is finished: the entry array goes to LBA {}", self.home))
+            }
+            Primary::Damaged(defect) => {
+                let source = self.source.header.my_lba();
+                Some(format!("the primary table is rebuilt from the backup at LBA {source}: {defect}"))
+            }
+        };
+        let backup = match &self.backup {
+            Backup::Current => None,
+            Backup::Differs => Some(format!("the backup table at LBA {end} is brought up to date")),
+            Backup::Damaged(Defect::NoSignature) => {
+                Some(format!("the backup table moves to the end of the disk, LBA {end}"))
+            }
+            Backup::Damaged(defect) => Some(format!("the backup table at LBA {end} is written anew: {defect}")),
+        };
+        let unnamed =
+            self.backup == Backup::Current && self.primary == Primary::AtHome && self.primary_names_another_end();
+        let header = unnamed.then(|| format!("the primary header names the backup at LBA {end}"));
+        let stale = self.stale_backups.iter().map(|lba| format!("an old backup header at LBA {lba} is cleared"));
+        let mbr = self.mbr.stretched(end).map(|_| "the protective MBR covers the whole disk".to_owned());
+        primary.into_iter().chain(backup).chain(header).chain(stale).chain(mbr).collect()
+    }
+}
+
+/// Marks the header's reserved tail while the primary names the backup's array and home is not LBA 2.
+const HOME_MARK: [u8; 8] = *b"makeroom";
+
+/// The primary header between commit and settle: it names the backup's array, and remembers home where that is
+/// not the usual place.
+pub fn detour(header: &Header, home: u64, place: Place) -> Header {
+    let moved = header.moved(place);
+    if home == USUAL_HOME_LBA {
+        return moved;
+    }
+    let mut tail = [0; 16];
+    tail[..8].copy_from_slice(&HOME_MARK);
+    tail[8..].copy_from_slice(&home.to_le_bytes());
+    moved.with_tail(tail)
+}
+
+/// The header without the memory of home.
+pub fn without_detour(header: &Header) -> Header {
+    if remembered_home(header).is_some() { header.with_tail([0; 16]) } else { header.clone() }
+}
+
+fn remembered_home(header: &Header) -> Option<u64> {
+    let tail = header.tail();
+    let home = tail[8..].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+    (tail[..8] == HOME_MARK).then_some(home)
+}
+
+fn primary_state(header: &Header) -> Result<(Primary, u64), Error> {
+    let array = header.partition_entry_lba();
+    let (first, last) = (header.first_usable_lba(), header.last_usable_lba());
+    match array {
+        _ if array < first => Ok((Primary::AtHome, array)),
+        _ if array > last => Ok((Primary::AtBackup, remembered_home(header).unwrap_or(USUAL_HOME_LBA))),
+        _ => Err(Error::ArrayInUsableRange { array, first, last }),
+    }
+}
+
+fn check_home(header: &Header, home: u64) -> Result<(), Error> {
+    let (sectors, first_usable) = (header.array_sectors(), header.first_usable_lba());
+    if home < USUAL_HOME_LBA || home.checked_add(sectors).is_none_or(|end| end > first_usable) {
+        return Err(Error::NoHome { home, sectors, first_usable });
+    }
+    let free_tail = header.tail() == [0; 16] || remembered_home(header).is_some();
+    if home == USUAL_HOME_LBA || free_tail { Ok(()) } else { Err(Error::ReservedInUse) }
+}
+
+/// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
+/// flashed image ended.
+fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &Defect) -> Result<Copy, Error> {
+    let end = last_lba(disk);
+    let named = Header::read(disk, PRIMARY_LBA).ok().map(|header| header.alternate_lba());
+    let mut places = vec![end];
+    places.extend(named.into_iter().chain([mbr.covered_end()]).filter(|lba| (2..end).contains(lba)));
+    places.dedup();
+    let mut found: Vec<Copy> = Vec::new();
+    let mut at_end = Defect::NoSignature;
+    for lba in places {
+        match Copy::read(disk, lba) {
+            Ok(copy) if copy.header.alternate_lba() == PRIMARY_LBA => found.push(copy),
+            Ok(copy) if lba == end => at_end = Defect::MyLba(copy.header.alternate_lba()),
+            Err(defect) if lba == end => at_end = defect,
+            _ => {}
+        }
+    }
+    let differing = found.iter().find(|copy| !same_table(copy, &found[0])).map(|copy| copy.header.my_lba());
+    match (found.into_iter().next(), differing) {
+        (None, _) => Err(Error::NoValidCopy { primary: primary.clone(), backup_lba: end, backup: at_end }),
+        (Some(first), Some(other)) => {
+            Err(Error::BackupsDiffer { primary: primary.clone(), at: [first.header.my_lba(), other] })
+        }
+        (Some(copy), None) => Ok(copy),
+    }
+}
+
+/// Whether two copies describe the same partitions of the same disk, wherever they stand.
+fn same_table(a: &Copy, b: &Copy) -> bool {
+    let key = |copy: &Copy| {
+        let header = &copy.header;
+        (header.disk_guid(), header.entries(), header.first_usable_lba(), header.partition_entry_array_crc32())
+    };
+    key(a) == key(b)
+}
+
+/// Where the array of a damaged primary belongs. A backup does not say, so: where a whole array is, else where the
+/// damaged header says, else the usual place. A boot loader may be anywhere else before the first usable LBA.
+fn find_home(disk: &mut dyn Disk, source: &Copy) -> u64 {
+    const SEARCHED_SECTORS: u64 = 4096;
+    let sectors = source.header.array_sectors();
+    let last_start = source.header.first_usable_lba().saturating_sub(sectors);
+    let fits = |lba: &u64| (USUAL_HOME_LBA..=last_start).contains(lba);
+    let named = Header::read(disk, PRIMARY_LBA).ok().map(|header| header.partition_entry_lba()).filter(fits);
+    let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(SEARCHED_SECTORS) + sectors;
+    let area = read_sectors(disk, USUAL_HOME_LBA, searched).unwrap_or_default();
+    let sector_size = u64::from(disk.sector_size());
+    let is_whole = |lba: &u64| {
+        let at = usize::try_from((lba - USUAL_HOME_LBA) * sector_size).ok();
+        at.and_then(|at| area.get(at..)).is_some_and(|rest| rest.starts_with(&source.array))
+    };
+    let whole = named.into_iter().chain(USUAL_HOME_LBA..USUAL_HOME_LBA + SEARCHED_SECTORS).filter(fits).find(is_whole);
+    whole.or(named).unwrap_or(USUAL_HOME_LBA)
+}
+
+fn check_partitions(source: &Copy, home: u64) -> Result<(), Error> {
+    let sector_size = source.header.sector().len() as u64;
+    let partitions = source.partitions();
+    for partition in &partitions {
+        let (number, label) = (partition.number, partition.label.to_string());
+        if partition.extent.size == 0 {
+            return Err(Error::Reversed { number, label });
+        }
+        let first = partition.extent.start / sector_size;
+        let last = (partition.extent.end() - 1) / sector_size;
+        let array = home..home + source.header.array_sectors();
+        let last_usable = source.header.last_usable_lba();
+        let reason = match () {
+            _ if first <= PRIMARY_LBA => "where the partition table itself is".to_owned(),
+            _ if first < array.end && last >= array.start => "where the partition entry array is".to_owned(),
+            _ if last > last_usable => format!("the last usable LBA is {last_usable}"),
+            _ => continue,
+        };
+        return Err(Error::OutOfRange { number, label, first, last, reason });
+    }
+    let name = |partition: &Partition| (partition.number, partition.label.to_string());
+    match partitions.windows(2).find(|pair| pair[0].extent.overlaps(&pair[1].extent)) {
+        None => Ok(()),
+        Some(pair) => {
+            let ((a, a_label), (b, b_label)) = (name(&pair[0]), name(&pair[1]));
+            Err(Error::Overlap(a, a_label, b, b_label))
+        }
+    }
+}
+
+/// The end geometry keeps the distances that the table has from its own end: a last usable LBA that is small on
+/// purpose stays so and moves along, and so does a backup array that is not just before its header.
+fn end_of_disk(disk: &mut dyn Disk, header: &Header) -> End {
+    let alternate_lba = last_lba(disk);
+    let sectors = header.array_sectors();
+    let own_end = header.backup_lba();
+    let reserved = own_end.saturating_sub(header.last_usable_lba());
+    if own_end > alternate_lba || reserved <= sectors {
+        let partition_entry_lba = alternate_lba.saturating_sub(sectors);
+        return End { alternate_lba, partition_entry_lba, last_usable_lba: partition_entry_lba.saturating_sub(1) };
+    }
+    let array_distance = Copy::read(disk, own_end)
+        .ok()
+        .and_then(|copy| own_end.checked_sub(copy.header.partition_entry_lba()))
+        .filter(|distance| (sectors..reserved).contains(distance));
+    End {
+        alternate_lba,
+        partition_entry_lba: alternate_lba - array_distance.unwrap_or(sectors),
+        last_usable_lba: alternate_lba - reserved,
+    }
+}
+
+fn check_end(source: &Copy, end: &End) -> Result<(), Error> {
+    let sector_size = source.header.sector().len() as u64;
+    let last = |partition: &Partition| (partition.extent.end() - 1) / sector_size;
+    match source.partitions().into_iter().find(|partition| last(partition) > end.last_usable_lba) {
+        None => Ok(()),
+        Some(partition) => Err(Error::OutOfRange {
+            number: partition.number,
+            label: partition.label.to_string(),
+            first: partition.extent.start / sector_size,
+            last: last(&partition),
+            reason: format!("where the backup table belongs (LBA {} to the end)", end.last_usable_lba + 1),
+        }),
+    }
+}
+
+fn backup_state(disk: &mut dyn Disk, source: &Copy, end: &End) -> Backup {
+    let copy = match Copy::read(disk, end.alternate_lba) {
+        Ok(copy) => copy,
+        Err(defect) => return Backup::Damaged(defect),
+    };
+    let header = &copy.header;
+    let place = (header.alternate_lba(), header.last_usable_lba(), header.partition_entry_lba());
+    let in_place = place == (PRIMARY_LBA, end.last_usable_lba, end.partition_entry_lba);
+    if in_place && same_table(&copy, source) { Backup::Current } else { Backup::Differs }
+}
+
+fn stale_backups(disk: &mut dyn Disk, source: &Copy, mbr: &ProtectiveMbr, end: &End) -> Vec<u64> {
+    let header = &source.header;
+    let sector_size = u64::from(disk.sector_size());
+    let taken: Vec<Extent> = source.partitions().iter().map(|partition| partition.extent).collect();
+    let mut places = vec![header.backup_lba(), mbr.covered_end()];
+    places.dedup();
+    places.retain(|lba| {
+        let sector = Extent { start: lba.saturating_mul(sector_size), size: sector_size };
+        let free = (header.first_usable_lba()..end.partition_entry_lba).contains(lba);
+        let stale = |found: Header| found.my_lba() == *lba && found.disk_guid() == header.disk_guid();
+        free && !taken.iter().any(|extent| extent.overlaps(&sector)) && Header::read(disk, *lba).is_ok_and(stale)
+    });
+    places
+}
