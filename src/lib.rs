@@ -2,6 +2,7 @@
 //!
 //! [`run`] is the whole flow: observe, decide, act. Dependencies point one way, from the first module of this list
 //! to the last; only `disk` and `kernel` touch the machine.
+#![warn(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod apply; // the order of writes

@@ -391,9 +391,9 @@ fn end_of_disk(disk: &mut dyn Disk, header: &Header) -> End {
         let partition_entry_lba = alternate_lba.saturating_sub(sectors);
         return End { alternate_lba, partition_entry_lba, last_usable_lba: partition_entry_lba.saturating_sub(1) };
     }
-    let array_distance = Copy::read(disk, own_end)
+    let array_distance = Header::read_valid(disk, own_end)
         .ok()
-        .and_then(|copy| own_end.checked_sub(copy.header.partition_entry_lba()))
+        .and_then(|backup| own_end.checked_sub(backup.partition_entry_lba()))
         .filter(|distance| (sectors..reserved).contains(distance));
     End {
         alternate_lba,

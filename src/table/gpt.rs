@@ -3,7 +3,7 @@
 //! A header and an array are kept as they were read, and only named fields of them are changed, so that every
 //! byte that is not ours survives. All offsets, and the CRC, are here; which copy counts is not.
 
-use crate::disk::{Disk, read_sectors};
+use crate::disk::{Disk, last_lba, read_sectors};
 use crate::table::Partition;
 use crate::units::{Extent, Guid, Label};
 
@@ -75,8 +75,7 @@ pub struct Copy {
 impl Copy {
     /// Reads the copy whose header is at `lba`, and checks it as Linux does (efi.c, `is_gpt_valid`).
     pub fn read(disk: &mut dyn Disk, lba: u64) -> Result<Copy, Defect> {
-        let header = Header::read(disk, lba)?;
-        header.check(lba, disk.sectors().saturating_sub(1))?;
+        let header = Header::read_valid(disk, lba)?;
         let array = read_sectors(disk, header.partition_entry_lba(), header.array_sectors()).map_err(unreadable)?;
         let stored = header.partition_entry_array_crc32();
         match crc32(&array[..header.array_bytes()]) {
@@ -120,6 +119,13 @@ impl Header {
             return Err(Defect::NoSignature);
         }
         Ok(Header { sector })
+    }
+
+    /// Reads a header and checks all of it but its array: each sector is whole, so that a torn copy has a header.
+    pub fn read_valid(disk: &mut dyn Disk, lba: u64) -> Result<Header, Defect> {
+        let header = Header::read(disk, lba)?;
+        header.check(lba, last_lba(disk))?;
+        Ok(header)
     }
 
     fn check(&self, lba: u64, last_lba: u64) -> Result<(), Defect> {

@@ -1,0 +1,236 @@
+//! The planner against any table and any declaration: what must hold whatever the numbers are.
+
+mod support;
+
+use makeroom::config::Declared;
+use makeroom::plan::{self, Error, Plan};
+use makeroom::table::{Layout, Partition};
+use makeroom::units::{Extent, Guid, Label, MIB};
+use proptest::prelude::*;
+use support::builder::Builder;
+use support::card::{Card, Event};
+use support::{decide, declared, guids, linux, to_make};
+
+const CASES: u32 = 10_000;
+
+fn wish(index: usize) -> impl Strategy<Value = Declared> {
+    let weight = prop_oneof![Just(0), Just(1), Just(1000), 0..=1_000_000u32];
+    let size_min = prop_oneof![Just(1), Just(10 * MIB), 1..200 * MIB, 1..40_000 * MIB];
+    let span = prop_oneof![Just(None), Just(None), (0..2000 * MIB).prop_map(Some)];
+    (weight, size_min, span, -1..4i32).prop_map(move |(weight, size_min, span, priority)| Declared {
+        weight,
+        size_min,
+        size_max: span.map(|span| size_min + span),
+        priority,
+        ..declared(&format!("wish-{index}"))
+    })
+}
+
+fn wishes() -> impl Strategy<Value = Vec<Declared>> {
+    (0..7usize).prop_flat_map(|count| (0..count).map(wish).collect::<Vec<_>>())
+}
+
+/// Existing partitions as gaps and sizes in sectors, and the numbers they have.
+fn layout() -> impl Strategy<Value = Layout> {
+    let sectors = |bytes: u64| prop_oneof![Just(0), 1..2048u64, 1..bytes / 512];
+    let partition = (sectors(20_000 * MIB), sectors(2000 * MIB), any::<prop::sample::Index>());
+    let slots = prop_oneof![Just(4u32), Just(128), 1..300u32];
+    let shape = (prop_oneof![Just(512u32), Just(4096)], slots, prop::collection::vec(partition, 0..6));
+    (shape, 2..60_000u64, sectors(2_000_000 * MIB)).prop_map(|((sector_size, slots, parts), first, rest)| {
+        let size = u64::from(sector_size);
+        let mut free_numbers: Vec<u32> = (1..=slots).collect();
+        let mut at = first;
+        let mut partitions = Vec::new();
+        for (gap, length, pick) in parts.into_iter().take(slots as usize) {
+            let number = free_numbers.swap_remove(pick.index(free_numbers.len()));
+            let extent = Extent { start: (at + gap) * size, size: length.max(1) * size };
+            at = extent.end() / size;
+            partitions.push(Partition { number, extent, ..existing(&format!("existing-{number}")) });
+        }
+        let usable = Extent { start: first * size, size: (at - first + rest + 1) * size };
+        Layout { sector_size, usable, slots, partitions }
+    })
+}
+
+fn existing(label: &str) -> Partition {
+    Partition {
+        number: 1,
+        extent: Extent { start: 0, size: 0 },
+        label: Label::declared(label).unwrap(),
+        partition_type: Guid::from_u128(1),
+        guid: Guid::from_u128(2),
+        attributes: 0,
+    }
+}
+
+fn alignment() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(4096), Just(MIB), Just(4 * MIB), Just(64 * MIB), (1..3000u64).prop_map(|n| n * 4096)]
+}
+
+/// The layout after the plan was applied.
+fn applied(layout: &Layout, plan: &Plan) -> Layout {
+    let mut after = layout.clone();
+    after.partitions.extend(plan.new.iter().map(|new| new.partition.clone()));
+    after.partitions.sort_by_key(|partition| partition.extent);
+    after
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plan_fits_the_disk_and_the_declaration(wishes in wishes(), layout in layout(), alignment in alignment()) {
+        let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
+        let after = applied(&layout, &plan);
+        for pair in after.partitions.windows(2) {
+            prop_assert!(!pair[0].extent.overlaps(&pair[1].extent), "{:?}", pair);
+        }
+        for new in &plan.new {
+            let Partition { extent, number, label, .. } = &new.partition;
+            let wish = wishes.iter().find(|wish| wish.label == *label).unwrap();
+            prop_assert!(extent.start >= layout.usable.start && extent.end() <= layout.usable.end());
+            prop_assert_eq!((extent.start % alignment, extent.size % alignment), (0, 0));
+            prop_assert!(extent.size >= wish.size_min && extent.size <= wish.size_max.unwrap_or(u64::MAX));
+            prop_assert!((1..=layout.slots).contains(number));
+        }
+        let mut numbers: Vec<u32> = after.partitions.iter().map(|partition| partition.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        prop_assert_eq!(numbers.len(), layout.partitions.len() + plan.new.len());
+        let first = layout.partitions.iter().map(|partition| partition.extent.start).min().unwrap_or(0);
+        prop_assert!(plan.new.iter().all(|new| new.partition.extent.start >= first), "before the first partition");
+    }
+
+    #[test]
+    fn the_next_plan_for_the_same_wishes_makes_nothing(wishes in wishes(), layout in layout(), alignment in alignment()) {
+        let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
+        let again = plan::plan(&wishes, &applied(&layout, &plan), alignment, &mut guids);
+        // What had to be left out for want of space or slots stays out.
+        prop_assert_eq!(again.map(|again| again.new), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_area_that_is_used_is_used_up(wishes in wishes(), layout in layout(), alignment in alignment()) {
+        let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
+        let after = applied(&layout, &plan);
+        for area in layout.free_areas(alignment) {
+            let inside: Vec<_> = plan.new.iter().filter(|new| new.partition.extent.overlaps(&area.extent)).collect();
+            let unlimited = |label: &Label| wishes.iter().any(|wish| wish.label == *label && wish.size_max.is_none());
+            if inside.iter().any(|new| unlimited(&new.partition.label)) {
+                let used: u64 = inside.iter().map(|new| new.partition.extent.size).sum();
+                prop_assert!(area.extent.size - used <= alignment, "{} of {} unused", area.extent.size - used, area.extent.size);
+            }
+            // One behind the other: no gap between new partitions.
+            let mut at = area.extent.start;
+            for partition in after.partitions.iter().filter(|other| other.extent.overlaps(&area.extent)) {
+                prop_assert_eq!(partition.extent.start, at);
+                at = partition.extent.end();
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_follow_the_weights_where_no_limit_binds(
+        weights in prop::collection::vec(1..=1_000_000u32, 1..6), mib in 1000..4_000_000u64, alignment in alignment(),
+    ) {
+        let wishes: Vec<Declared> = weights.iter().enumerate()
+            .map(|(index, weight)| Declared { weight: *weight, size_min: 1, ..declared(&format!("w{index}")) }).collect();
+        let usable = Extent { start: MIB, size: mib * MIB };
+        let layout = Layout { sector_size: 512, usable, slots: 128, partitions: vec![] };
+        let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
+        let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+        let area = layout.free_areas(alignment)[0].extent.size;
+        // At least the alignment for everybody; the others pay for it.
+        let bound = u128::from(alignment) * (weights.len() as u128 + 1);
+        for (new, weight) in plan.new.iter().zip(&weights) {
+            let ideal = u128::from(area) * u128::from(*weight) / total;
+            prop_assert!(u128::from(new.partition.extent.size).abs_diff(ideal) <= bound);
+        }
+    }
+
+    #[test]
+    fn what_fits_into_the_largest_area_is_never_refused(wishes in wishes(), layout in layout(), alignment in alignment()) {
+        let required = wishes.iter().filter(|wish| wish.priority <= 0);
+        let needed: u64 = required.clone().map(|wish| wish.size_min.next_multiple_of(alignment)).sum();
+        let areas = layout.free_areas(alignment);
+        let largest = areas.iter().map(|area| area.extent.size).max().unwrap_or(0);
+        match plan::plan(&wishes, &layout, alignment, &mut guids) {
+            Err(Error::NoSpace { .. }) => prop_assert!(needed > largest, "{needed} would fit into {largest}"),
+            Err(Error::NoSlot { slots, used, needed }) => prop_assert!(used + needed > slots as usize),
+            Err(Error::NoAlignedSize { .. }) => {
+                let misses = |wish: &Declared| wish.size_max.is_some_and(|max| max / alignment * alignment < wish.size_min);
+                prop_assert!(wishes.iter().any(misses));
+            }
+            Err(other) => prop_assert!(false, "{other}"),
+            Ok(plan) => {
+                let left_out: Vec<_> = wishes.iter().filter(|wish| plan.dropped.contains(&wish.label)).collect();
+                prop_assert!(left_out.iter().all(|wish| wish.priority > 0));
+                prop_assert_eq!(plan.new.len() + left_out.len(), wishes.len());
+                let kept = wishes.iter().filter(|wish| !plan.dropped.contains(&wish.label));
+                let (lowest_out, highest_in) = (left_out.iter().map(|w| w.priority).min(), kept.map(|w| w.priority).max());
+                prop_assert!(lowest_out.zip(highest_in).is_none_or(|(out, kept)| out > kept), "priorities");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_planned_lands_on_the_card_and_nothing_else_changes(
+        wishes in wishes(), large in any::<bool>(), mib in 16..600u64, grown in prop_oneof![Just(0), 1..90_000u64],
+        entries in prop_oneof![Just(4u32), Just(128), Just(256)], array_lba in prop_oneof![Just(2u64), 2..30u64],
+        spare in prop_oneof![Just(0), 1..500u64], hybrid_mbr in any::<bool>(), alignment in alignment(),
+    ) {
+        let usual = Builder::new(if large { 4096 } else { 512 }, mib);
+        let builder = Builder { entries, array_lba, spare_at_end: spare, hybrid_mbr, ..usual };
+        let mut card = builder.build();
+        card.sectors += grown;
+        let before = card.clone();
+        let Ok((_, plan, steps)) = decide(&mut card, &wishes, alignment) else { return Ok(()) };
+        makeroom::apply::carry_out(&mut card, &steps, &to_make(&plan)).unwrap();
+        check_card(&before, &card, &plan);
+        let (_, _, steps) = decide(&mut card, &wishes, alignment).unwrap();
+        prop_assert!(steps.is_empty(), "{:?}", steps);
+    }
+}
+
+/// The table holds what was there, unchanged, and what was planned; nothing else was written.
+fn check_card(before: &Card, card: &Card, plan: &Plan) {
+    let (old, new) = (linux::partitions(before).unwrap(), linux::partitions(card).unwrap());
+    let size = u64::from(card.sector_size);
+    for partition in &old {
+        assert!(new.contains(partition), "{partition:?} has changed");
+    }
+    for wanted in plan.new.iter().map(|new| &new.partition) {
+        let (first, last) = (wanted.extent.start / size, wanted.extent.end() / size - 1);
+        assert!(new.iter().any(|seen| (seen.number, seen.first, seen.last) == (wanted.number, first, last)));
+    }
+    assert_eq!(new.len(), old.len() + plan.new.len());
+    let backup = linux::gpt(card, card.sectors - 1).unwrap();
+    assert_eq!(backup.partitions, new);
+    assert_eq!(linux::gpt(card, 1).unwrap().alternate_lba, card.sectors - 1);
+    let used: Vec<_> = old.iter().map(|partition| partition.first..=partition.last).collect();
+    for event in &card.events {
+        if let Event::Write(lba, _) = event {
+            assert!(!used.iter().any(|range| range.contains(lba)), "LBA {lba} of an old partition was written");
+        }
+    }
+}
+
+#[test]
+fn a_wish_that_is_there_is_kept_and_a_wish_that_is_there_twice_is_refused() {
+    let usable = Extent { start: MIB, size: 1000 * MIB };
+    let at = |number: u32| Partition {
+        number,
+        extent: Extent { start: u64::from(number) * 10 * MIB, size: 10 * MIB },
+        guid: Guid::from_u128(u128::from(number)),
+        ..existing("root")
+    };
+    let mut layout = Layout { sector_size: 512, usable, slots: 128, partitions: vec![at(1)] };
+    let wishes = [declared("root")];
+    let plan = plan::plan(&wishes, &layout, MIB, &mut guids).unwrap();
+    assert_eq!((plan.new, plan.kept), (vec![], vec![1]));
+    assert!(plan.warnings[0].contains("partition 1 is of type"), "{:?}", plan.warnings);
+
+    layout.partitions.push(at(3));
+    let error = plan::plan(&wishes, &layout, MIB, &mut guids).unwrap_err();
+    assert!(matches!(error, Error::LabelTwice { first: 1, second: 3, .. }), "{error}");
+}

@@ -1,0 +1,487 @@
+//! Cuts the power at every write of a run, with every subset of what was not yet flushed, and looks at the card as
+//! Linux would: promises 2, 3 and 4 of README.
+//!
+//! A state is what a cut leaves: everything up to the last flush that returned, and any subset of the sectors
+//! written since (a sample where there are too many). In each state the primary table alone must be the old or the
+//! new one, nothing that was there may have changed, every new partition in the table must be whole, and the next
+//! run must end as the uninterrupted one did. The last test runs the orders that other tools use and must fail.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use makeroom::apply::{self, Action, Stage, Step};
+use makeroom::config::Declared;
+use makeroom::disk::NewPartition;
+use makeroom::units::{Extent, KIB, MIB};
+use support::builder::Builder;
+use support::card::{Card, Event, file_system_is_whole};
+use support::linux::{self, Seen};
+use support::{Random, decide, declared, to_make};
+
+const ALIGNMENT: u64 = MIB;
+
+/// A card as it comes to makeroom, and what is damaged about it.
+struct Situation {
+    name: String,
+    card: Card,
+    /// Where the only valid copy is, when it is not the primary.
+    valid_backup: Option<u64>,
+}
+
+fn wishes() -> Vec<Declared> {
+    let mut root = declared("root");
+    let mut var = declared("var");
+    (root.size_min, root.weight) = (64 * KIB, 2000);
+    var.size_min = 64 * KIB;
+    vec![root, var]
+}
+
+fn situation(name: &str, builder: &Builder, change: impl Fn(&mut Card)) -> Situation {
+    let mut card = builder.build();
+    change(&mut card);
+    let valid_backup = linux::gpt(&card, 1).is_err().then_some(builder.sectors - 1);
+    Situation { name: name.to_owned(), card, valid_backup }
+}
+
+fn grown_by(sectors: u64) -> impl Fn(&mut Card) {
+    move |card| card.sectors += sectors
+}
+
+/// All situations that a card can be in when makeroom first sees it.
+fn situations() -> Vec<Situation> {
+    let usual = Builder::new(512, 16);
+    let sectors_4096 = Builder::new(4096, 16);
+    let four = Builder { entries: 4, partitions: usual.partitions[..2].to_vec(), ..usual.clone() };
+    let many = Builder { entries: 256, ..usual.clone() };
+    let at_20 = Builder { array_lba: 20, ..usual.clone() };
+    let small = Builder { spare_at_end: 100, ..usual.clone() };
+    let behind = Builder { backup_array_behind_usable: true, ..small.clone() };
+    let hybrid = Builder { hybrid_mbr: true, ..usual.clone() };
+    let low = Builder { first_usable: 34, ..usual.clone() };
+    let header = |card: &mut Card| card.damage(1, 60);
+    let no_header = |card: &mut Card| card.put(1, &vec![0; card.sector_size as usize]);
+    let array = |lba: u64| move |card: &mut Card| card.damage(lba, 130);
+    let end_header = |card: &mut Card| card.damage(card.sectors - 1, 60);
+    let end_array = |card: &mut Card| card.damage(card.sectors - 32, 130);
+    let both = |a: &dyn Fn(&mut Card), b: &dyn Fn(&mut Card), card: &mut Card| {
+        a(card);
+        b(card);
+    };
+    let much = grown_by(20_000);
+    let little = grown_by(3);
+    let twin = |card: &mut Card| {
+        // A card that held the same image before, when it was larger: its backup is still at the end.
+        let old = Builder { partitions: vec![(1, 2048, 9999, "boot")], sectors: card.sectors, ..Builder::new(512, 16) };
+        let old = old.build();
+        for lba in old.sectors - 33..old.sectors {
+            card.put(lba, &old.sector(lba));
+        }
+    };
+    let mut all = vec![
+        situation("same size", &usual, |_| {}),
+        situation("enlarged", &usual, &much),
+        situation("enlarged by 3 sectors", &usual, &little),
+        situation("primary header damaged", &usual, header),
+        situation("primary header gone", &usual, no_header),
+        situation("primary array damaged", &usual, array(2)),
+        situation("primary header and array damaged", &usual, |card| both(&header, &array(2), card)),
+        situation("primary header damaged, enlarged", &usual, |card| both(&header, &much, card)),
+        situation("primary header gone, enlarged", &usual, |card| both(&no_header, &much, card)),
+        situation("primary array damaged, enlarged by 3", &usual, |card| both(&array(2), &little, card)),
+        situation("backup header damaged", &usual, end_header),
+        situation("backup array damaged", &usual, end_array),
+        situation("backup array damaged, enlarged", &usual, |card| both(&end_array, &much, card)),
+        situation("old backup at the end of an enlarged card", &usual, |card| both(&much, &twin, card)),
+        situation("4096-byte sectors", &sectors_4096, |_| {}),
+        situation("4096-byte sectors, enlarged", &sectors_4096, grown_by(3000)),
+        situation("4096-byte sectors, primary damaged", &sectors_4096, header),
+        situation("4 entries", &four, &much),
+        situation("256 entries", &many, &much),
+        situation("array at LBA 20", &at_20, |_| {}),
+        situation("array at LBA 20, enlarged", &at_20, &much),
+        situation("array at LBA 20, header gone", &at_20, no_header),
+        situation("array at LBA 20, array damaged", &at_20, array(20)),
+        situation("small last usable LBA", &small, |_| {}),
+        situation("small last usable LBA, enlarged", &small, &much),
+        situation("backup array behind the usable range", &behind, |_| {}),
+        situation("backup array behind the usable range, enlarged by 3", &behind, &little),
+        situation("hybrid MBR, enlarged", &hybrid, &much),
+        situation("first usable LBA 34", &low, &much),
+    ];
+    // The twin of a damaged primary: two backups of different tables would be refused, so this one is alone.
+    all.push(situation("backup in mid-disk, primary header damaged by one bit", &usual, |card| {
+        both(&|card: &mut Card| card.damage(1, 16), &much, card);
+    }));
+    all
+}
+
+/// What a situation may look like, for judging states.
+struct Judge<'a> {
+    situation: &'a Situation,
+    wishes: Vec<Declared>,
+    old: Vec<Seen>,
+    new: Vec<Seen>,
+    made: Vec<NewPartition>,
+    /// Everything that an uninterrupted run leaves.
+    settled: Card,
+}
+
+impl<'a> Judge<'a> {
+    /// Runs uninterrupted, checks the result, and returns what was written.
+    fn new(situation: &'a Situation, order: &dyn Fn(Vec<Step>) -> Vec<Step>) -> (Judge<'a>, Vec<Event>) {
+        let wishes = wishes();
+        let mut card = situation.card.clone();
+        let old = match situation.valid_backup {
+            None => linux::partitions(&card).unwrap(),
+            Some(lba) => linux::gpt(&card, lba).unwrap().partitions,
+        };
+        let (_, plan, steps) = decide(&mut card, &wishes, ALIGNMENT).unwrap();
+        let made = to_make(&plan);
+        apply::carry_out(&mut card, &order(steps), &made).unwrap();
+        let events = std::mem::take(&mut card.events);
+        let new = linux::partitions(&card).unwrap();
+        assert_eq!(new[..old.len()], old[..], "{}: what was there has changed", situation.name);
+        assert_eq!(new.len(), old.len() + 2, "{}", situation.name);
+        (Judge { situation, wishes, old, new, made, settled: card }, events)
+    }
+
+    /// Why a state breaks a promise; `durable` is what the last flush left.
+    fn violation(&self, durable: &Card, card: &Card) -> Option<String> {
+        match (linux::partitions(card), self.situation.valid_backup) {
+            (Ok(seen), _) if seen == self.old => {}
+            (Ok(seen), _) if seen == self.new => {
+                let torn = self.made.iter().find(|new| !file_system_is_whole(card, new.extent));
+                if let Some(new) = torn {
+                    return Some(format!("{} is in the table and not whole", new.label));
+                }
+            }
+            (Ok(seen), _) => return Some(format!("neither the old nor the new table: {seen:?}")),
+            (Err(_), Some(lba))
+                if linux::partitions(durable).is_err()
+                    && linux::gpt(card, lba).is_ok_and(|copy| copy.partitions == self.old) => {}
+            (Err(why), _) => return Some(format!("Linux sees no partitions: {why}")),
+        }
+        if let Ok(primary) = linux::gpt(card, 1) {
+            let backup = Extent { start: primary.alternate_lba, size: 1 };
+            let size = u64::from(card.sector_size);
+            let inside = |new: &&NewPartition| {
+                let area = Extent { start: new.extent.start / size, size: new.extent.size / size };
+                area.overlaps(&backup) && new_data(card, &self.situation.card, new.extent)
+            };
+            if let Some(new) = self.made.iter().find(inside) {
+                return Some(format!("firmware would repair the table into {}", new.label));
+            }
+        }
+        None
+    }
+
+    /// Lets the next run finish, and compares with the uninterrupted one. `events` tells what that run wrote.
+    fn convergence(&self, card: &Card) -> (Option<String>, Vec<Event>) {
+        let mut card = card.clone();
+        card.events.clear();
+        let failed = |why: String| (Some(format!("the next run: {why}")), Vec::new());
+        let (plan, steps) = match decide(&mut card, &self.wishes, ALIGNMENT) {
+            Ok((_, plan, steps)) => (plan, steps),
+            Err(why) => return failed(why),
+        };
+        if let Err(error) = apply::carry_out(&mut card, &steps, &to_make(&plan)) {
+            return failed(error.to_string());
+        }
+        let events = std::mem::take(&mut card.events);
+        if let Some(why) = self.unsettled(&mut card) {
+            return failed(why);
+        }
+        (None, events)
+    }
+
+    /// Why a card is not as an uninterrupted run leaves it.
+    fn unsettled(&self, card: &mut Card) -> Option<String> {
+        if linux::partitions(card).as_ref() != Ok(&self.new) {
+            return Some(format!("another table: {:?}", linux::partitions(card)));
+        }
+        if let Some(new) = self.made.iter().find(|new| !file_system_is_whole(card, new.extent)) {
+            return Some(format!("{} is not whole", new.label));
+        }
+        let home = |card: &Card| linux::gpt(card, 1).map(|gpt| (gpt.array_lba, gpt.alternate_lba, gpt.last_usable));
+        if home(card) != home(&self.settled) || card.sector(0) != self.settled.sector(0) {
+            return Some(format!("other places: {:?} instead of {:?}", home(card), home(&self.settled)));
+        }
+        let backup = linux::gpt(card, card.sectors - 1).map(|gpt| (gpt.partitions, gpt.alternate_lba));
+        if backup != Ok((self.new.clone(), 1)) {
+            return Some(format!("the backup is not whole: {backup:?}"));
+        }
+        let (_, _, steps) = decide(card, &self.wishes, ALIGNMENT).unwrap();
+        (!steps.is_empty()).then(|| format!("a further run would write: {steps:?}"))
+    }
+
+    /// Sectors that a run may write: the table's own, the new partitions, and what an old backup header leaves.
+    fn stray_write(&self, events: &[Event]) -> Option<u64> {
+        let size = u64::from(self.settled.sector_size);
+        let sectors = |extent: Extent| extent.start / size..extent.end() / size;
+        let mut own: BTreeSet<u64> = [0, 1].into();
+        for (card, lba) in [(&self.settled, 1), (&self.settled, self.settled.sectors - 1)] {
+            let gpt = linux::gpt(card, lba).unwrap();
+            own.insert(lba);
+            own.extend(gpt.array_lba..gpt.array_lba + (u64::from(gpt.entries) * 128).div_ceil(size));
+        }
+        own.extend([linux::gpt(&self.situation.card, 1).map_or(0, |gpt| gpt.alternate_lba)]);
+        own.extend(self.situation.valid_backup);
+        let allowed = |lba: &u64| own.contains(lba) || self.made.iter().any(|new| sectors(new.extent).contains(lba));
+        let written = events.iter().filter_map(|event| match event {
+            Event::Write(lba, _) => Some(*lba),
+            _ => None,
+        });
+        written.into_iter().find(|lba| !allowed(lba))
+    }
+}
+
+/// Whether anything in an extent differs from what was there before.
+fn new_data(card: &Card, before: &Card, extent: Extent) -> bool {
+    let size = u64::from(card.sector_size);
+    let range = extent.start / size..extent.end() / size;
+    let backup = linux::gpt(before, 1).map_or(0, |gpt| gpt.alternate_lba);
+    card.content.range(range).any(|(lba, sector)| *lba != backup && *sector != before.sector(*lba))
+}
+
+/// Every state that a cut in `events` can leave, each with the events' position. At most `limit` subsets for each
+/// stretch between two flushes; always among them: nothing, everything, every prefix, every sector alone, and all
+/// but one.
+fn states(start: &Card, events: &[Event], limit: usize, random: &mut Random, mut visit: impl FnMut(&Card, &Card)) {
+    let mut durable = start.clone();
+    durable.events.clear();
+    for epoch in events.split(|event| *event == Event::Flush) {
+        let mut now = durable.clone();
+        let mut pending: Vec<(u64, &[u8])> = Vec::new();
+        for event in epoch {
+            if let Event::Write(lba, sector) = event {
+                if now.sector(*lba) != *sector {
+                    pending.push((*lba, sector));
+                    now.put(*lba, sector);
+                }
+            }
+        }
+        for subset in subsets(pending.len(), limit, random) {
+            let mut state = durable.clone();
+            for ((lba, sector), _) in pending.iter().zip(&subset).filter(|(_, kept)| **kept) {
+                state.put(*lba, sector);
+            }
+            visit(&durable, &state);
+        }
+        durable = now;
+    }
+}
+
+fn subsets(count: usize, limit: usize, random: &mut Random) -> BTreeSet<Vec<bool>> {
+    if count < 20 && 1 << count <= limit {
+        return (0..1usize << count).map(|bits| (0..count).map(|at| bits >> at & 1 == 1).collect()).collect();
+    }
+    let prefixes = (0..=count).map(|end| (0..count).map(|at| at < end).collect::<Vec<bool>>());
+    let alone = (0..count).map(|one| (0..count).map(|at| at == one).collect());
+    let all_but_one = (0..count).map(|one| (0..count).map(|at| at != one).collect());
+    let mut all: BTreeSet<Vec<bool>> = prefixes.chain(alone).chain(all_but_one).collect();
+    for _ in 0..limit {
+        all.insert((0..count).map(|_| random.below(2) == 1).collect());
+    }
+    all
+}
+
+/// What a campaign over one situation saw.
+#[derive(Default)]
+struct Tally {
+    states: usize,
+    violations: Vec<String>,
+}
+
+fn as_decided(steps: Vec<Step>) -> Vec<Step> {
+    steps
+}
+
+/// Cuts one run everywhere; when `double` is not 0, cuts the runs after every so-manieth cut, too.
+fn campaign(situation: &Situation, order: &dyn Fn(Vec<Step>) -> Vec<Step>, limit: usize, double: u64) -> Tally {
+    let (judge, events) = Judge::new(situation, order);
+    let mut tally = Tally::default();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    if let Some(lba) = judge.stray_write(&events) {
+        tally.violations.push(format!("{}: wrote to LBA {lba}", situation.name));
+    }
+    let mut second = Random(42);
+    states(&situation.card, &events, limit, &mut random, |durable, card| {
+        let (diverged, next_events) = judge.convergence(card);
+        tally.note(&judge, judge.violation(durable, card).or(diverged));
+        if double > 0 && second.below(double) == 0 {
+            let stray = judge.stray_write(&next_events).map(|lba| format!("the next run wrote to LBA {lba}"));
+            tally.note(&judge, stray);
+            let mut sample = Random(7);
+            states(card, &next_events, 8, &mut sample, |durable, twice| {
+                tally.note(&judge, judge.violation(durable, twice).or_else(|| judge.convergence(twice).0));
+            });
+        }
+    });
+    tally
+}
+
+impl Tally {
+    fn note(&mut self, judge: &Judge, violation: Option<String>) {
+        self.states += 1;
+        self.violations.extend(violation.map(|what| format!("{}: {what}", judge.situation.name)));
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_write_leaves_a_valid_table_and_the_next_run_finishes() {
+    let mut states = 0;
+    for situation in situations() {
+        let tally = campaign(&situation, &as_decided, 256, 4);
+        assert!(tally.violations.is_empty(), "{} of {}: {}", tally.violations.len(), tally.states, tally.violations[0]);
+        states += tally.states;
+    }
+    println!("{states} states, 0 violations");
+    assert!(states > 100_000, "only {states} states were looked at");
+}
+
+#[test]
+fn a_disk_that_grows_between_a_cut_and_the_next_run_is_extended_all_the_same() {
+    for situation in situations().into_iter().filter(|situation| situation.valid_backup.is_none()) {
+        let (judge, events) = Judge::new(&situation, &as_decided);
+        for grown in [3, 40_000] {
+            states(&situation.card, &events, 8, &mut Random(3), |_, card| {
+                let mut card = card.clone();
+                card.sectors += grown;
+                let (_, plan, steps) = decide(&mut card, &judge.wishes, ALIGNMENT).unwrap();
+                apply::carry_out(&mut card, &steps, &to_make(&plan)).unwrap();
+                let seen = linux::partitions(&card).unwrap();
+                assert_eq!(seen[..judge.old.len()], judge.old[..], "{}", situation.name);
+                assert_eq!(seen.len(), judge.new.len(), "{}", situation.name);
+                let size = u64::from(card.sector_size);
+                for new in &seen[judge.old.len()..] {
+                    let extent = Extent { start: new.first * size, size: (new.last + 1 - new.first) * size };
+                    assert!(file_system_is_whole(&card, extent), "{}", situation.name);
+                }
+                assert!(decide(&mut card, &judge.wishes, ALIGNMENT).unwrap().2.is_empty(), "{}", situation.name);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_run_that_fails_at_any_write_or_flush_can_be_run_again() {
+    for situation in situations() {
+        let (judge, events) = Judge::new(&situation, &as_decided);
+        for failing in 0..events.len() {
+            let mut card = situation.card.clone();
+            let (_, plan, steps) = decide(&mut card, &judge.wishes, ALIGNMENT).unwrap();
+            card.fail_after = Some(failing);
+            if apply::carry_out(&mut card, &steps, &to_make(&plan)).is_ok() {
+                break;
+            }
+            card.fail_after = None;
+            let found = judge.violation(&situation.card, &card).or_else(|| judge.convergence(&card).0);
+            assert_eq!(found, None, "{}, failing at {failing}", situation.name);
+        }
+    }
+}
+
+/// The orders that other tools use, and each rule of ours broken once.
+mod wrong {
+    use super::*;
+
+    fn is(stage: Stage) -> impl Fn(&Step) -> bool {
+        move |step| step.stage == stage
+    }
+
+    fn without(steps: Vec<Step>, leave_out: impl Fn(&Step) -> bool) -> Vec<Step> {
+        steps.into_iter().filter(|step| !leave_out(step)).collect()
+    }
+
+    fn moved_to_the_end(steps: Vec<Step>, which: impl Fn(&Step) -> bool) -> Vec<Step> {
+        let (moved, mut rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(which);
+        rest.extend(moved);
+        rest
+    }
+
+    /// Partitions first, file systems later.
+    pub fn table_first(steps: Vec<Step>) -> Vec<Step> {
+        moved_to_the_end(steps, is(Stage::Make))
+    }
+
+    /// Both copies, then one flush.
+    pub fn one_flush(steps: Vec<Step>) -> Vec<Step> {
+        let last = steps.len() - 1;
+        let flush = |(index, step): (usize, Step)| (step.action != Action::Flush || index == last).then_some(step);
+        steps.into_iter().enumerate().filter_map(flush).collect()
+    }
+
+    /// The primary in place, then the backup.
+    pub fn primary_before_backup(steps: Vec<Step>) -> Vec<Step> {
+        moved_to_the_end(without(steps, is(Stage::Commit)), is(Stage::Backup))
+    }
+
+    /// The backup, then array and header of the primary in place: the best of the other orders.
+    pub fn in_place(steps: Vec<Step>) -> Vec<Step> {
+        without(steps, is(Stage::Commit))
+    }
+
+    /// No flush between the file systems and the table.
+    pub fn unflushed_file_systems(steps: Vec<Step>) -> Vec<Step> {
+        let make = steps.iter().position(|step| step.action == Action::Make).unwrap();
+        let backup_and_make = |index: usize| index > make && index <= make + 4;
+        steps
+            .into_iter()
+            .enumerate()
+            .filter(|(i, s)| !(backup_and_make(*i) && s.action == Action::Flush))
+            .map(|(_, s)| s)
+            .collect()
+    }
+
+    /// No flush between the new backup and the header that points at its array.
+    pub fn unflushed_backup(steps: Vec<Step>) -> Vec<Step> {
+        without(steps, |step| step.stage == Stage::Backup && step.action == Action::Flush)
+    }
+
+    /// No flush between the array at home and the header that points at it.
+    pub fn unflushed_home(steps: Vec<Step>) -> Vec<Step> {
+        without(steps, |step| step.stage == Stage::Home && step.action == Action::Flush)
+    }
+
+    /// No flush between the header that points at the backup's array and the array at home.
+    pub fn unflushed_commit(steps: Vec<Step>) -> Vec<Step> {
+        without(steps, |step| step.stage == Stage::Commit && step.action == Action::Flush)
+    }
+
+    /// The end of the disk after the file systems.
+    pub fn end_after_make(steps: Vec<Step>) -> Vec<Step> {
+        let make: Vec<Step> = steps.iter().filter(|step| is(Stage::Make)(step)).cloned().collect();
+        make.into_iter().chain(without(steps, is(Stage::Make))).collect()
+    }
+
+    /// The backup moves before the primary that needs it is rebuilt.
+    pub fn end_before_primary(steps: Vec<Step>) -> Vec<Step> {
+        let end: Vec<Step> = steps.iter().filter(|step| is(Stage::End)(step)).cloned().collect();
+        end.into_iter().chain(without(steps, is(Stage::End))).collect()
+    }
+}
+
+#[test]
+fn the_test_fails_for_the_orders_that_other_tools_use() {
+    type Order = fn(Vec<Step>) -> Vec<Step>;
+    let orders: [(&str, &str, Order); 10] = [
+        ("table first", "same size", wrong::table_first),
+        ("one flush", "same size", wrong::one_flush),
+        ("primary before backup", "same size", wrong::primary_before_backup),
+        ("in place", "same size", wrong::in_place),
+        ("no flush after the file systems", "same size", wrong::unflushed_file_systems),
+        ("no flush before the commit", "same size", wrong::unflushed_backup),
+        ("no flush after the commit", "same size", wrong::unflushed_commit),
+        ("no flush before settling", "same size", wrong::unflushed_home),
+        ("the end after the file systems", "enlarged", wrong::end_after_make),
+        ("the end before the primary", "primary array damaged, enlarged by 3", wrong::end_before_primary),
+    ];
+    let situations = situations();
+    for (name, situation, order) in orders {
+        let situation = situations.iter().find(|known| known.name == situation).unwrap();
+        let tally = campaign(situation, &order, 256, 0);
+        println!("{name}: {} of {} states are bad", tally.violations.len(), tally.states);
+        assert!(!tally.violations.is_empty(), "{name}: nothing was found");
+    }
+}

@@ -1,0 +1,144 @@
+//! A card in memory that remembers every sector written and every flush.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use makeroom::disk::{Disk, MakeError, NewPartition};
+use makeroom::units::Extent;
+
+/// What happened to a card, sector by sector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// One sector was written.
+    Write(u64, Vec<u8>),
+    /// All before is durable.
+    Flush,
+    /// `make` begins: what follows up to the next flush are file systems.
+    Make,
+}
+
+/// Sectors by LBA; those that are not there are zeros.
+#[derive(Clone)]
+pub struct Card {
+    pub sector_size: u32,
+    pub sectors: u64,
+    pub content: BTreeMap<u64, Vec<u8>>,
+    pub events: Vec<Event>,
+    /// Fail the n-th write or flush from now on.
+    pub fail_after: Option<usize>,
+}
+
+impl Card {
+    pub fn new(sector_size: u32, sectors: u64) -> Card {
+        Card { sector_size, sectors, content: BTreeMap::new(), events: Vec::new(), fail_after: None }
+    }
+
+    pub fn sector(&self, lba: u64) -> Vec<u8> {
+        self.content.get(&lba).cloned().unwrap_or_else(|| vec![0; self.sector_size as usize])
+    }
+
+    pub fn put(&mut self, lba: u64, bytes: &[u8]) {
+        for (index, sector) in bytes.chunks(self.sector_size as usize).enumerate() {
+            let mut whole = sector.to_vec();
+            whole.resize(self.sector_size as usize, 0);
+            self.content.insert(lba + index as u64, whole);
+        }
+    }
+
+    /// Flips a bit of a sector.
+    pub fn damage(&mut self, lba: u64, at: usize) {
+        let mut sector = self.sector(lba);
+        sector[at] ^= 0x40;
+        self.put(lba, &sector);
+    }
+
+    /// Whether any sector was written since the events were cleared.
+    pub fn was_written(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    fn event(&mut self) -> io::Result<()> {
+        match &mut self.fail_after {
+            Some(0) => Err(io::Error::from_raw_os_error(5)),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Disk for Card {
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    fn read(&mut self, lba: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let size = self.sector_size as usize;
+        assert_eq!(buffer.len() % size, 0, "reads are whole sectors");
+        assert!(lba + (buffer.len() / size) as u64 <= self.sectors, "read beyond the end");
+        for (index, sector) in buffer.chunks_mut(size).enumerate() {
+            sector.copy_from_slice(&self.sector(lba + index as u64));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, lba: u64, sectors: &[u8]) -> io::Result<()> {
+        self.event()?;
+        let size = self.sector_size as usize;
+        assert_eq!(sectors.len() % size, 0, "writes are whole sectors");
+        assert!(lba + (sectors.len() / size) as u64 <= self.sectors, "write beyond the end");
+        for (index, sector) in sectors.chunks(size).enumerate() {
+            self.put(lba + index as u64, sector);
+            self.events.push(Event::Write(lba + index as u64, sector.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.event()?;
+        self.events.push(Event::Flush);
+        Ok(())
+    }
+
+    /// Clears both ends, then writes the stand-in for a file system.
+    fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
+        self.events.push(Event::Make);
+        for partition in new {
+            let error = |reason| MakeError::Io { label: partition.label.clone(), action: "writing", reason };
+            let zeros = vec![0; self.sector_size as usize];
+            let size = u64::from(self.sector_size);
+            let (first, last) = (partition.extent.start / size, partition.extent.end() / size - 1);
+            for lba in [first, (first + 1).min(last), last.saturating_sub(1).max(first), last] {
+                self.write(lba, &zeros).map_err(error)?;
+            }
+            for (lba, sector) in file_system(partition.extent, self.sector_size) {
+                self.write(lba, &sector).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The stand-in for a file system: sectors at its start, in its middle and at its end that tell which they are.
+pub fn file_system(extent: Extent, sector_size: u32) -> Vec<(u64, Vec<u8>)> {
+    let size = u64::from(sector_size);
+    let (first, last) = (extent.start / size, extent.end() / size - 1);
+    let sector = |lba: u64| {
+        let text = format!("file system {}+{} sector {lba}", extent.start, extent.size);
+        let mut bytes = text.into_bytes();
+        bytes.resize(sector_size as usize, 0x5a);
+        (lba, bytes)
+    };
+    [first, (first + 1).min(last), first.midpoint(last), last].into_iter().map(sector).collect()
+}
+
+/// Whether the stand-in is whole.
+pub fn file_system_is_whole(card: &Card, extent: Extent) -> bool {
+    file_system(extent, card.sector_size).iter().all(|(lba, sector)| card.sector(*lba) == *sector)
+}
