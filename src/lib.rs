@@ -37,6 +37,9 @@ use units::Guid;
 pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error> {
     let config = read_config(invocation)?;
     report.warnings.extend(config.warnings.iter().cloned());
+    if config.partitions.is_empty() {
+        report.warnings.push(format!("{}: no partition is declared", invocation.config.display()));
+    }
     if invocation.command == Command::Check {
         return Ok(checked(invocation, &config));
     }

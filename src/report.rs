@@ -147,7 +147,6 @@ impl Report {
     /// The disk to scale, with a tree that names each part: the form that systemd-repart made familiar.
     fn bar(&self, disk_size: u64, art: &Art) -> String {
         let parts = self.parts(disk_size);
-        let named = parts.iter().filter(|part| part.partition.is_some()).count();
         if parts.len() > MAX_PARTS {
             return String::new();
         }
@@ -168,18 +167,9 @@ impl Report {
         }
         text.push('\n');
         for (index, (column, partition)) in columns.iter().enumerate().rev() {
-            let mut stem = String::from(" ");
-            for (earlier, _) in &columns[..index] {
-                stem.extend(std::iter::repeat_n(' ', earlier + 1 - stem.chars().count()));
-                stem.push(art.trunk);
-            }
-            stem.extend(std::iter::repeat_n(' ', column + 1 - stem.chars().count()));
-            let (number, label) = (partition.partno, escape(&partition.label));
-            let new = if partition.activity == Activity::Create { ", new" } else { "" };
-            let name = format!("{number} {label} ({}{new})", show_size(partition.raw_size));
-            line(&mut text, format_args!("{}", cut(&format!("{stem}{}{name}", art.branch), 79)));
+            let trunks = columns[..index].iter().map(|(column, _)| *column);
+            line(&mut text, format_args!(" {}", branch(trunks, *column, &name(partition), art)));
         }
-        debug_assert_eq!(named, columns.len());
         text.push('\n');
         text
     }
@@ -223,21 +213,48 @@ fn widths(parts: &[Part]) -> Vec<usize> {
     parts.iter().map(width).collect()
 }
 
+fn name(partition: &PartitionReport) -> String {
+    let new = if partition.activity == Activity::Create { ", new" } else { "" };
+    let label = cut(&escape(&partition.label), 36);
+    format!("{} {label} ({}{new})", partition.partno, show_size(partition.raw_size))
+}
+
+/// A line of the tree: the trunks of the parts further left, and a name that hangs from `column`: to its right, or
+/// to its left where the right has no room for it.
+fn branch(trunks: impl Iterator<Item = usize>, column: usize, name: &str, art: &Art) -> String {
+    let right = format!("{}{name}", art.right);
+    let (start, words) = match column + right.chars().count() <= WIDTH {
+        true => (column, right),
+        false => {
+            let left = format!("{name}{}", art.left);
+            ((column + 1).saturating_sub(left.chars().count()), left)
+        }
+    };
+    let mut line = vec![' '; start.max(column)];
+    for trunk in trunks {
+        line[trunk] = art.trunk;
+    }
+    line.truncate(start);
+    line.into_iter().collect::<String>() + &words
+}
+
 struct Art {
     old: [char; 2],
     new: [char; 2],
     free: char,
     trunk: char,
-    branch: &'static str,
+    right: &'static str,
+    left: &'static str,
 }
 
-const ASCII: Art = Art { old: ['-', '='], new: ['#', '@'], free: '.', trunk: '|', branch: "`- " };
+const ASCII: Art = Art { old: ['-', '='], new: ['#', '@'], free: '.', trunk: '|', right: "`- ", left: " -'" };
 const UNICODE: Art = Art {
     old: ['\u{2591}', '\u{2592}'],
     new: ['\u{2588}', '\u{2593}'],
     free: '\u{b7}',
     trunk: '\u{2502}',
-    branch: "\u{2514}\u{2500} ",
+    right: "\u{2514}\u{2500} ",
+    left: " \u{2500}\u{2518}",
 };
 
 fn row(partition: &PartitionReport) -> [String; 7] {

@@ -1,4 +1,5 @@
 //! The planner against any table and any declaration: what must hold whatever the numbers are.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
 mod support;
 

@@ -5,6 +5,7 @@
 //! written since (a sample where there are too many). In each state the primary table alone must be the old or the
 //! new one, nothing that was there may have changed, every new partition in the table must be whole, and the next
 //! run must end as the uninterrupted one did. The last test runs the orders that other tools use and must fail.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
 mod support;
 

@@ -142,6 +142,9 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 
 /// The line and a mark below it. A long line is shown around the mark only: consoles are narrow.
 fn excerpt(line: &str, number: usize, column: usize, length: usize) -> String {
+    if line.is_empty() {
+        return String::new();
+    }
     const WIDTH: usize = 64;
     let skip = if column > WIDTH { column - WIDTH / 2 } else { 0 };
     let shown: String = line

@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str, architecture: Architecture) -> Result<Config> {
         let message = format!("not TOML: {}", text::escape(error.message()).replace("\\u{a}", ", "));
         Problem { span: error.span().unwrap_or(0..0), message }
     })?;
-    let top = Section::new("the file", 0..0, document.get_ref(), &["boot-disk", "partition", "tools"])?;
+    let top = Section::new("the file".to_owned(), 0..0, document.get_ref(), &["boot-disk", "partition", "tools"])?;
     if top.table.is_empty() {
         return problem(0..0, "nothing is declared: write a [boot-disk] and a [[partition]] section".to_owned());
     }
@@ -106,7 +106,7 @@ fn partition_type(section: &Section, architecture: Architecture) -> Result<Guid>
     partition_type::by_name(&name, architecture).map_or_else(
         || {
             let hint = text::suggestion(&name, partition_type::common_names());
-            problem(span, format!("unknown type \"{}\" ({hint} or a GUID)", text::escape(&name)))
+            problem(span, format!("unknown type \"{}\", which is no GUID either: {hint}", text::escape(&name)))
         },
         Ok,
     )
@@ -211,14 +211,14 @@ fn absolute(path: &str, span: Range<usize>) -> Result<PathBuf> {
 
 /// One table of the document, its name for messages, and its keys, all of them known.
 struct Section<'a> {
-    name: &'a str,
+    name: String,
     span: Range<usize>,
     table: &'a DeTable<'a>,
 }
 
 impl<'a> Section<'a> {
     /// `known` empty: the caller checks the keys.
-    fn new(name: &'a str, span: Range<usize>, table: &'a DeTable<'a>, known: &[&'static str]) -> Result<Section<'a>> {
+    fn new(name: String, span: Range<usize>, table: &'a DeTable<'a>, known: &[&'static str]) -> Result<Section<'a>> {
         let stranger = table.keys().find(|key| !known.is_empty() && !known.contains(&key.get_ref().as_ref()));
         if let Some(key) = stranger {
             let hint = text::suggestion(key.get_ref(), known.iter().copied());
@@ -240,7 +240,7 @@ impl<'a> Section<'a> {
             return Ok(None);
         };
         match value.get_ref().as_table() {
-            Some(table) => Section::new(key, value.span(), table, known).map(Some),
+            Some(table) => Section::new(format!("[{key}]"), value.span(), table, known).map(Some),
             None => wrong_type(value, key, &format!("a section: write [{key}]")),
         }
     }
@@ -256,7 +256,7 @@ impl<'a> Section<'a> {
         array
             .iter()
             .map(|item| match item.get_ref().as_table() {
-                Some(table) => Section::new(key, item.span(), table, known),
+                Some(table) => Section::new(format!("[[{key}]]"), item.span(), table, known),
                 None => wrong_type(item, key, &expected),
             })
             .collect()
@@ -275,7 +275,7 @@ impl<'a> Section<'a> {
     fn required(&self, key: &str) -> Result<Placed> {
         match self.string(key)? {
             Some(found) => Ok(found),
-            None => problem(self.span.clone(), format!("this {} has no {key}", self.name)),
+            None => problem(self.span.clone(), format!("{} has no {key}", self.name)),
         }
     }
 

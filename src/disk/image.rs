@@ -234,7 +234,7 @@ fn unsuitable(kind: std::fs::FileType) -> Option<&'static str> {
     match kind {
         _ if kind.is_dir() => Some("a directory"),
         _ if kind.is_block_device() => Some("a block device, which this version cannot work on"),
-        _ if !kind.is_file() => Some("neither a file nor a disk"),
+        _ if !kind.is_file() => Some("no regular file"),
         _ => None,
     }
 }

@@ -42,7 +42,8 @@ fn run(job: &Job) -> Result<(), MakeError> {
     if !status.success() {
         return Err(MakeError::Failed { label: label.clone(), tool, status, output });
     }
-    log::info!("formatted {label}: {size} in {} s", started.elapsed().as_secs());
+    let elapsed = started.elapsed();
+    log::info!("formatted {label}: {size} in {}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100);
     Ok(())
 }
 

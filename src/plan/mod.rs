@@ -53,7 +53,7 @@ pub enum Error {
         second: u32,
     },
     /// Not enough room. Exit status 73.
-    #[error("the missing partitions do not fit: needed are {needed}; free are {free}. {remedy}")]
+    #[error("the missing partitions do not fit. Needed: {needed}. Free: {free}. {remedy}")]
     NoSpace {
         /// Each missing partition and its minimum.
         needed: String,
@@ -244,7 +244,7 @@ fn no_space(sized: &[Sized], wanted: &[bool], areas: &[FreeArea], layout: &Layou
         ),
         false => "Use a larger card, or lower size-min".to_owned(),
     };
-    let free = if free.is_empty() { "no areas".to_owned() } else { free.join(", ") };
+    let free = if free.is_empty() { "nothing".to_owned() } else { free.join(", ") };
     Error::NoSpace { needed: needed.join(", "), free, remedy }
 }
 

@@ -47,8 +47,10 @@ pub enum Defect {
     EntrySize(u32),
     #[error("it claims {0} entries, 1 to 8192 are believable")]
     EntryCount(u32),
-    #[error("its usable range is LBA {first} to {last}, the disk ends at LBA {disk_end}")]
-    Usable { first: u64, last: u64, disk_end: u64 },
+    #[error("its usable range is LBA {first} to {last}")]
+    Usable { first: u64, last: u64 },
+    #[error("its usable range ends at LBA {last}, the disk at LBA {disk_end}: the card is smaller than its image")]
+    DiskTooSmall { last: u64, disk_end: u64 },
     #[error("its entry array at LBA {0} lies outside the disk or on a header")]
     ArrayPlace(u64),
     #[error("its entry array has CRC 0x{computed:08x}, the header says 0x{stored:08x}")]
@@ -149,8 +151,11 @@ impl Header {
             return Err(Defect::EntryCount(entries));
         }
         let (first, last) = (self.first_usable_lba(), self.last_usable_lba());
-        if first > last || last > last_lba {
-            return Err(Defect::Usable { first, last, disk_end: last_lba });
+        if first > last {
+            return Err(Defect::Usable { first, last });
+        }
+        if last > last_lba {
+            return Err(Defect::DiskTooSmall { last, disk_end: last_lba });
         }
         let array_lba = self.partition_entry_lba();
         let array_end = array_lba.checked_add(self.array_sectors());
@@ -300,7 +305,7 @@ fn decode(entry: &[u8], number: u32, sector_size: u64) -> Partition {
     let guid_at = |at: usize| Guid::from_disk(std::array::from_fn(|index| entry[at + index]));
     let (first, last) = (u64_at(32), u64_at(40));
     // A reversed extent has no size; whoever looks at the table's sanity finds it there.
-    let sectors = last.checked_sub(first).and_then(|difference| difference.checked_add(1)).unwrap_or(0);
+    let sectors = last.checked_sub(first).map_or(0, |difference| difference.saturating_add(1));
     Partition {
         number,
         extent: Extent { start: first.saturating_mul(sector_size), size: sectors.saturating_mul(sector_size) },

@@ -20,6 +20,8 @@ pub struct Builder {
     pub partitions: Vec<(u32, u64, u64, &'static str)>,
     pub disk_guid: [u8; 16],
     pub hybrid_mbr: bool,
+    /// Whether the first and last sector of each partition have something in them.
+    pub user_data: bool,
 }
 
 impl Builder {
@@ -40,6 +42,7 @@ impl Builder {
                 .collect(),
             disk_guid: *b"disk-guid-number",
             hybrid_mbr: false,
+            user_data: true,
         }
     }
 
@@ -58,7 +61,7 @@ impl Builder {
         card.put(1, &self.header(1, last, last_usable, self.array_lba));
         card.put(backup_array, &self.array());
         card.put(last, &self.header(last, 1, last_usable, backup_array));
-        for (number, first, end, _) in &self.partitions {
+        for (number, first, end, _) in self.partitions.iter().filter(|_| self.user_data) {
             card.put(*first, format!("first sector of partition {number}").as_bytes());
             card.put(*end, format!("last sector of partition {number}").as_bytes());
         }

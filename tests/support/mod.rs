@@ -1,7 +1,6 @@
 //! What the tests share: a card in memory, a table builder and the kernel's rules. None of it uses the program's
 //! own reader or writer of tables.
 #![allow(dead_code)] // each test uses its part
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 pub mod builder;
 pub mod card;
