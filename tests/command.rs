@@ -308,6 +308,27 @@ fn nothing_of_what_a_card_held_before_can_be_found_in_a_new_partition() {
     }
 }
 
+#[test]
+fn a_file_system_that_cannot_punch_holes_gives_the_same_card() {
+    // ramfs can neither punch nor find holes; the new area is full of the old system's data.
+    let bench = Bench::with_builder(&Builder::new(512, 16), 160 * MIB);
+    let file = File::options().write(true).open(bench.image()).unwrap();
+    file.write_all_at(&vec![0xa5; 140 << 20], 8 * MIB).unwrap();
+    let config =
+        bench.config("[boot-disk]\nlabels=[\"boot\"]\n[[partition]]\nlabel=\"root\"\ntype=\"root\"\nformat=\"ext4\"\n");
+    let script = "set -e; mkdir ram; mount -t ramfs none ram; cp card.img ram/card.img; \
+                  \"$1\" apply -c makeroom.toml --disk ram/card.img; cp --sparse=always ram/card.img card.img";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_makeroom")]);
+    let output = command.current_dir(bench.directory.path()).output().unwrap();
+    assert!(output.status.success(), "this test mounts: run it as root: {}", text(&output.stderr));
+    let report = bench.json("plan", &config, &[]);
+    check_file_system(&bench, &report, "root", "ext4");
+    let path = bench.directory.path().join("part");
+    let stale = fs::read(&path).unwrap().windows(64).any(|window| window == [0xa5; 64]);
+    assert!(!stale, "old data can still be read");
+}
+
 /// Signatures of other systems at both ends of a partition: btrfs, ext4, RAID 1.0 and 1.2, LVM, ZFS, swap.
 fn old_signatures(size: u64) -> Vec<(u64, Vec<u8>)> {
     let raid = |version: u32| {

@@ -255,11 +255,11 @@ fn states(start: &Card, events: &[Event], limit: usize, random: &mut Random, mut
         let mut now = durable.clone();
         let mut pending: Vec<(u64, &[u8])> = Vec::new();
         for event in epoch {
-            if let Event::Write(lba, sector) = event {
-                if now.sector(*lba) != *sector {
-                    pending.push((*lba, sector));
-                    now.put(*lba, sector);
-                }
+            if let Event::Write(lba, sector) = event
+                && now.sector(*lba) != *sector
+            {
+                pending.push((*lba, sector));
+                now.put(*lba, sector);
             }
         }
         for subset in subsets(pending.len(), limit, random) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::{Disk, MakeError, NewPartition};
 use crate::kernel;
-use crate::units::{Extent, MIB, show_exact};
+use crate::units::{Extent, show_exact};
 
 /// An open image file.
 #[derive(Debug)]
@@ -132,18 +132,31 @@ impl Image {
         lba.checked_mul(u64::from(self.sector_size)).ok_or(io::ErrorKind::InvalidInput.into())
     }
 
-    fn clear(&self, new: &NewPartition) -> Result<bool, MakeError> {
-        let Extent { start, size } = new.extent;
-        let error = |reason| MakeError::Io { label: new.label.clone(), action: "clearing its area", reason };
-        if kernel::punch_hole(&self.file, start, size).map_err(error)? {
-            return Ok(true);
+    /// Makes an area read as zeros. All of it: what a tool zeroed in its sparse file looks like a hole there, as does
+    /// what it never touched, so that neither is copied.
+    fn clear(&self, area: Extent) -> io::Result<()> {
+        if kernel::punch_hole(&self.file, area.start, area.size)? {
+            return Ok(());
         }
-        let edge = size.min(MIB);
-        let zeros = vec![0; edge as usize];
-        self.file.write_all_at(&zeros, start).map_err(error)?;
-        self.file.write_all_at(&zeros, new.extent.end() - edge).map_err(error)?;
-        Ok(false)
+        let zeros = vec![0; CHUNK];
+        let mut at = area.start;
+        while let Some((start, end)) = kernel::next_data(&self.file, at)?.filter(|(start, _)| *start < area.end()) {
+            at = start.max(area.start);
+            while at < end.min(area.end()) {
+                let chunk = chunk_size(end.min(area.end()) - at);
+                self.file.write_all_at(&zeros[..chunk], at)?;
+                at += chunk as u64;
+            }
+        }
+        Ok(())
     }
+}
+
+/// Bytes that are copied or cleared at a time.
+const CHUNK: usize = 64 << 10;
+
+fn chunk_size(left: u64) -> usize {
+    usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
 }
 
 impl Disk for Image {
@@ -189,30 +202,25 @@ impl Disk for Image {
     /// Each file system is made in a sparse file beside the image, and what the tool wrote is copied in.
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut made = Vec::new();
+        let io = |new: &NewPartition, action| {
+            let label = new.label.clone();
+            move |reason| MakeError::Io { label, action, reason }
+        };
+        let mut files = Vec::new();
+        let mut jobs = Vec::new();
         for partition in new {
-            let cleared = self.clear(partition)?;
-            let Some(mkfs) = &partition.mkfs else {
-                continue;
-            };
-            let error = |reason| MakeError::Io {
-                label: partition.label.clone(),
-                action: "making a temporary file beside the image",
-                reason,
-            };
-            let (file, node) = kernel::unnamed_file(directory).map_err(error)?;
-            file.set_len(partition.extent.size).map_err(error)?;
-            made.push((file, cleared, Job { partition, mkfs, node }));
+            self.clear(partition.extent).map_err(io(partition, "clearing its area"))?;
+            let Some(mkfs) = &partition.mkfs else { continue };
+            let sparse_file = kernel::unnamed_file(directory)
+                .and_then(|(file, node)| file.set_len(partition.extent.size).map(|()| (file, node)));
+            let (file, node) = sparse_file.map_err(io(partition, "making a temporary file beside the image"))?;
+            files.push(file);
+            jobs.push(Job { partition, mkfs, node });
         }
-        let (files, jobs): (Vec<_>, Vec<_>) =
-            made.into_iter().map(|(file, cleared, job)| ((file, cleared), job)).unzip();
         mkfs::run_all(&jobs)?;
-        for ((file, cleared), job) in files.iter().zip(&jobs) {
-            copy_data(file, &self.file, job.partition.extent, *cleared).map_err(|reason| MakeError::Io {
-                label: job.partition.label.clone(),
-                action: "copying the file system into the image",
-                reason,
-            })?;
+        for (file, job) in files.iter().zip(&jobs) {
+            copy_data(file, &self.file, job.partition.extent)
+                .map_err(io(job.partition, "copying the file system into the image"))?;
         }
         Ok(())
     }
@@ -256,17 +264,16 @@ fn find_sector_size(file: &File, size: u64) -> io::Result<u32> {
     Ok(sizes[0])
 }
 
-/// Copies what is not a hole. Zeros need not be written where the target was cleared, which keeps the image small.
-fn copy_data(from: &File, to: &File, target: Extent, cleared: bool) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
+/// Copies what is neither a hole nor zeros: the target was cleared, and the image stays small.
+fn copy_data(from: &File, to: &File, target: Extent) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while let Some((start, end)) = kernel::next_data(from, at)? {
         at = start;
         while at < end.min(target.size) {
-            let wanted = usize::try_from(end.min(target.size) - at).unwrap_or(usize::MAX);
-            let chunk = &mut buffer[..wanted.min(64 << 10)];
+            let chunk = &mut buffer[..chunk_size(end.min(target.size) - at)];
             from.read_exact_at(chunk, at)?;
-            if !cleared || chunk.iter().any(|byte| *byte != 0) {
+            if chunk.iter().any(|byte| *byte != 0) {
                 to.write_all_at(chunk, target.start + at)?;
             }
             at += chunk.len() as u64;
