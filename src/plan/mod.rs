@@ -319,3 +319,113 @@ fn new(wish: &Declared, number: u32, extent: Extent, guid: Guid) -> New {
     };
     New { partition, content: wish.content.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wish: label, weight, minimum in MiB.
+    fn wish(label: &str, weight: u32, size_min: u64) -> Declared {
+        Declared {
+            label: Label::declared(label).unwrap(),
+            partition_type: Guid::from_u128(weight.into()),
+            content: None,
+            weight,
+            size_min: size_min * MIB,
+            size_max: None,
+            priority: 0,
+        }
+    }
+
+    /// A disk of `sectors` sectors with existing partitions at the given first sectors and lengths.
+    fn disk(sector_size: u64, sectors: u64, first_usable: u64, partitions: &[(u64, u64)]) -> Layout {
+        let partition = |(number, (start, length)): (u32, &(u64, u64))| Partition {
+            number,
+            extent: Extent { start: start * sector_size, size: length * sector_size },
+            label: Label::declared(&format!("existing-{number}")).unwrap(),
+            partition_type: Guid::from_u128(1),
+            guid: Guid::from_u128(number.into()),
+            attributes: 0,
+        };
+        let array = 16 * KIB / sector_size;
+        let usable =
+            Extent { start: first_usable * sector_size, size: (sectors - array - 1 - first_usable) * sector_size };
+        let partitions = (1..).zip(partitions).map(partition).collect();
+        Layout { sector_size: u32::try_from(sector_size).unwrap(), usable, slots: 128, partitions }
+    }
+
+    /// First sectors and lengths of what is planned.
+    fn planned(wishes: &[Declared], layout: &Layout, alignment: u64) -> Vec<(u64, u64)> {
+        let mut guids = |_: Guid, _, attempt: u32| Some(Guid::from_u128(0xffff + u128::from(attempt)));
+        let plan = plan(wishes, layout, alignment, &mut guids).unwrap();
+        let sector = u64::from(layout.sector_size);
+        plan.new.iter().map(|new| new.partition.extent).map(|e| (e.start / sector, e.size / sector)).collect()
+    }
+
+    // What systemd-repart gave for the same wishes on the same disks, at its own alignment.
+
+    #[test]
+    fn home_and_var_two_to_one_behind_a_store_on_8_gib() {
+        let layout = disk(512, 8 << 21, 2048, &[(2048, 204_800), (206_848, 409_600)]);
+        let wishes = [wish("home", 2000, 32), wish("var", 1000, 32)];
+        assert_eq!(planned(&wishes, &layout, 4096), [(616_448, 10_773_816), (11_390_264, 5_386_912)]);
+    }
+
+    #[test]
+    fn a_root_behind_a_partition_with_unaligned_ends() {
+        let layout = disk(512, 10 << 21, 2048, &[(71_092, 3_591_848)]);
+        assert_eq!(planned(&[wish("root", 1000, 10)], &layout, 4096), [(3_662_944, 17_308_536)]);
+    }
+
+    #[test]
+    fn three_on_an_empty_disk_with_every_sector_size() {
+        for sector in [512, 1024, 2048, 4096] {
+            let layout = disk(sector, (100 << 20) / sector, MIB / sector, &[]);
+            let root = Declared { size_max: Some(15 * MIB), ..wish("root", 1000, 15) };
+            let sizes = planned(&[root, wish("a", 250, 10), wish("b", 750, 10)], &layout, 4096);
+            let sizes: Vec<u64> = sizes.into_iter().map(|(_, length)| length * sector / 512).collect();
+            assert_eq!(sizes, [30_720, 42_992, 129_000], "{sector}");
+        }
+    }
+
+    // What differs from systemd-repart on purpose.
+
+    #[test]
+    fn the_largest_area_is_used_and_not_the_smallest_that_fits() {
+        // 50 MiB free behind the first partition, the rest of 8 GiB behind the second.
+        let layout = disk(512, 8 << 21, 2048, &[(2048, 2048), (106_496, 2048)]);
+        let starts: Vec<u64> =
+            planned(&[wish("home", 2000, 10), wish("var", 1000, 10)], &layout, MIB).iter().map(|p| p.0).collect();
+        assert!(starts.iter().all(|start| *start >= 108_544), "{starts:?}");
+    }
+
+    #[test]
+    fn when_no_area_holds_all_each_takes_the_smallest_that_holds_it() {
+        // Free: 50 MiB, then 100 MiB.
+        let layout = disk(512, 154 << 11, 2048, &[(2048, 2048), (106_496, 2048)]);
+        let places = planned(&[wish("large", 1, 80), wish("small", 1, 40)], &layout, MIB);
+        assert_eq!(places[0].0, 108_544, "{places:?}");
+        assert_eq!(places[1], (4096, 50 << 11), "{places:?}");
+    }
+
+    #[test]
+    fn a_card_s_erase_size_is_the_alignment_when_it_is_sensible() {
+        let layout = disk(512, 32 << 21, 2048, &[(2048, 2048)]);
+        assert_eq!(alignment(None, Some(4 * MIB), &layout), 4 * MIB);
+        assert_eq!(alignment(Some(4096), Some(4 * MIB), &layout), 4096);
+        assert_eq!(alignment(None, Some(12 * MIB), &layout), MIB, "no power of two");
+        assert_eq!(alignment(None, Some(128 * MIB), &layout), MIB, "too large");
+        let small = disk(512, 200 << 11, 2048, &[(2048, 2048)]);
+        assert_eq!(alignment(None, Some(4 * MIB), &small), MIB, "more than a 64th of what is free");
+    }
+
+    #[test]
+    fn a_guid_that_is_taken_is_asked_for_again_and_no_answer_is_an_error() {
+        let layout = disk(512, 1 << 21, 2048, &[(2048, 2048)]);
+        let wishes = [wish("a", 1, 10)];
+        let mut taken_first = |_: Guid, _, attempt: u32| Some(Guid::from_u128(1 + u128::from(attempt)));
+        assert_eq!(plan(&wishes, &layout, MIB, &mut taken_first).unwrap().new[0].partition.guid, Guid::from_u128(2));
+        assert_eq!(plan(&wishes, &layout, MIB, &mut |_, _, _| None), Err(Error::NoGuid));
+        assert_eq!(plan(&wishes, &layout, MIB, &mut |_, _, _| Some(Guid::from_u128(1))), Err(Error::NoGuid));
+    }
+}
