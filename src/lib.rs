@@ -35,38 +35,39 @@ use units::Guid;
 /// Does what was asked for. The report is filled on the way, so that it tells of a refusal, too; the answer is the
 /// outcome in one sentence.
 pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error> {
+    // Observe: the wishes, the disk, its table.
     let config = read_config(invocation)?;
     report.warnings.extend(config.warnings.iter().cloned());
-    if config.partitions.is_empty() {
-        report.warnings.push(format!("{}: no partition is declared", invocation.config.display()));
-    }
     if invocation.command == Command::Check {
-        return Ok(checked(invocation, &config));
+        let labels: Vec<String> = config.partitions.iter().map(|partition| partition.label.to_string()).collect();
+        return Ok(format!("{} is valid: it declares {}", invocation.config.display(), labels.join(", ")));
     }
-
     let path = invocation.disk.as_deref().ok_or(Error::NoSearch)?;
     let geometry = Geometry { sector_size: invocation.sector_size, size: invocation.size };
     let mut image = Image::open(path, geometry)?;
     let table = read_table(path, &mut image)?;
+    report.found(path, &image, &table);
 
+    // Decide: what is missing, and every byte that will be written for it.
     let plan = make_plan(invocation, &config, path, &table)?;
-    report.describe(path.display().to_string(), disk_size(&image), &table, &table.layout(), &plan);
+    report.planned(&plan);
     let steps = apply::steps(&table, &plan);
-    let made = commands(&config, &plan, image.sector_size());
+    let commands = commands(&config, &plan, image.sector_size());
     if invocation.command == Command::Plan || steps.is_empty() {
-        report.warnings.extend(made.err().map(|missing| format!("apply would refuse: {missing}")));
-        return Ok(planned(report));
+        report.warnings.extend(commands.err().map(|missing| format!("apply would refuse: {missing}")));
+        return Ok(report.intention());
     }
 
-    let made = made?;
+    // Act: alone, and only when the table is still the one that was planned for.
+    let new = commands?;
     let wait = config.boot_disk.as_ref().map_or(DEFAULT_WAIT, |boot_disk| boot_disk.wait);
     let mut image = Image::lock(path, geometry, wait)?;
     if read_table(path, &mut image)? != table {
         return Err(Error::Changed(path.to_owned()));
     }
-    let done = apply::carry_out(&mut image, &steps, &made);
+    let done = apply::carry_out(&mut image, &steps, &new);
     done.map_err(|reason| Error::Apply { disk: path.to_owned(), reason })?;
-    Ok(applied(report))
+    Ok(report.achievement())
 }
 
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {
@@ -82,10 +83,6 @@ fn read_config(invocation: &Invocation) -> Result<Config, Error> {
 
 fn read_table(path: &Path, disk: &mut dyn Disk) -> Result<Table, Error> {
     Table::read(disk).map_err(|reason| Error::Table { disk: path.to_owned(), reason })
-}
-
-fn disk_size(disk: &dyn Disk) -> u64 {
-    disk.sectors() * u64::from(disk.sector_size())
 }
 
 fn make_plan(invocation: &Invocation, config: &Config, path: &Path, table: &Table) -> Result<Plan, Error> {
@@ -120,32 +117,4 @@ fn commands(config: &Config, plan: &Plan, sector_size: u32) -> Result<Vec<NewPar
         Ok(NewPartition { number, label, extent, mkfs: mkfs.transpose()? })
     };
     plan.new.iter().map(command).collect()
-}
-
-fn checked(invocation: &Invocation, config: &Config) -> String {
-    let labels: Vec<String> = config.partitions.iter().map(|partition| partition.label.to_string()).collect();
-    let declared = if labels.is_empty() { "nothing is declared".to_owned() } else { labels.join(", ") };
-    format!("{} is valid: {declared}", invocation.config.display())
-}
-
-fn planned(report: &Report) -> String {
-    let (created, repairs) = (created(report), report.repairs.len());
-    match (created.is_empty(), repairs) {
-        (true, 0) => "nothing is missing".to_owned(),
-        (true, _) => "no partition is missing, the table would be repaired; nothing was written".to_owned(),
-        (false, _) => format!("would create {}; nothing was written", created.join(", ")),
-    }
-}
-
-fn applied(report: &Report) -> String {
-    let created = created(report);
-    match created.is_empty() {
-        true => "the table was repaired, no partition was missing".to_owned(),
-        false => format!("created {}", created.join(", ")),
-    }
-}
-
-fn created(report: &Report) -> Vec<String> {
-    let new = report.partitions.iter().filter(|partition| partition.activity == report::Activity::Create);
-    new.map(|partition| text::escape(&partition.label)).collect()
 }

@@ -3,15 +3,17 @@
 //! Decides nothing: it only shows.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde::Serialize;
 
+use crate::disk::Disk;
 use crate::partition_type::name_of;
 use crate::plan::{New, Plan};
+use crate::table::Partition;
 use crate::table::copies::Table;
-use crate::table::{Layout, Partition};
 use crate::text::{cut, escape};
-use crate::units::show_size;
+use crate::units::{Label, show_size};
 
 /// Everything there is to say about a run. The names are those of `--json`; sizes and places in bytes.
 #[derive(Debug, Default, Serialize)]
@@ -88,20 +90,51 @@ pub struct Outcome {
 }
 
 impl Report {
-    /// Takes over what was found on a disk and what is planned for it.
-    pub fn describe(&mut self, node: String, size: u64, table: &Table, layout: &Layout, plan: &Plan) {
-        let (sector_size, guid) = (layout.sector_size, table.disk_guid().to_string());
-        let evidence = vec![format!("--disk {node}")];
-        self.disk = Some(DiskReport { node, size, sector_size, table: "gpt", guid, evidence });
+    /// Takes over what was found on a disk.
+    pub fn found(&mut self, path: &Path, disk: &dyn Disk, table: &Table) {
+        let sector_size = disk.sector_size();
+        self.disk = Some(DiskReport {
+            node: path.display().to_string(),
+            size: disk.sectors() * u64::from(sector_size),
+            sector_size,
+            table: "gpt",
+            guid: table.disk_guid().to_string(),
+            evidence: vec![format!("--disk {}", path.display())],
+        });
+        self.partitions = table.layout().partitions.iter().map(existing).collect();
+        self.repairs = table.repairs();
+    }
+
+    /// Takes over what is planned for the disk.
+    pub fn planned(&mut self, plan: &Plan) {
         self.alignment = Some(plan.alignment);
-        self.partitions = layout.partitions.iter().map(existing).collect();
         for partition in plan.new.iter().map(new) {
             let at = self.partitions.partition_point(|other| other.offset < partition.offset);
             self.partitions.insert(at, partition);
         }
-        self.dropped = plan.dropped.iter().map(super::units::Label::lossy).collect();
+        self.dropped = plan.dropped.iter().map(Label::lossy).collect();
         self.warnings.extend(plan.warnings.iter().cloned());
-        self.repairs = table.repairs();
+    }
+
+    /// The outcome of a run that had nothing to write, or was not to write.
+    pub fn intention(&self) -> String {
+        match (self.created(), self.repairs.is_empty()) {
+            (Some(created), _) => format!("would create {created}; nothing was written"),
+            (None, false) => "no partition is missing, the table would be repaired; nothing was written".to_owned(),
+            (None, true) => "nothing is missing".to_owned(),
+        }
+    }
+
+    /// The outcome of a run that has written.
+    pub fn achievement(&self) -> String {
+        let created = self.created().map(|created| format!("created {created}"));
+        created.unwrap_or("no partition was missing, the table was repaired".to_owned())
+    }
+
+    fn created(&self) -> Option<String> {
+        let new = self.partitions.iter().filter(|partition| partition.activity == Activity::Create);
+        let labels: Vec<String> = new.map(|partition| escape(&partition.label)).collect();
+        (!labels.is_empty()).then(|| labels.join(", "))
     }
 
     /// The JSON form, one line.

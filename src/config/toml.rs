@@ -31,9 +31,13 @@ pub(super) fn parse(text: &str, architecture: Architecture) -> Result<Config> {
         return problem(0..0, "nothing is declared: write a [boot-disk] and a [[partition]] section".to_owned());
     }
     let mut warnings = Vec::new();
+    let partitions = partitions(&top, architecture, &mut warnings)?;
+    if partitions.is_empty() {
+        warnings.push("no partition is declared: there is nothing to do".to_owned());
+    }
     Ok(Config {
         boot_disk: top.table("boot-disk", BOOT_DISK)?.map(|section| boot_disk(&section)).transpose()?,
-        partitions: partitions(&top, architecture, &mut warnings)?,
+        partitions,
         tools: top.table("tools", &[])?.map_or(Ok(Vec::new()), |section| tools(&section))?,
         warnings,
     })
