@@ -28,6 +28,8 @@ struct Situation {
     card: Card,
     /// Where the only valid copy is, when it is not the primary.
     valid_backup: Option<u64>,
+    /// First LBA of the primary array, where it has to be in the end, too.
+    home: u64,
 }
 
 fn wishes() -> Vec<Declared> {
@@ -42,7 +44,7 @@ fn situation(name: &str, builder: &Builder, change: impl Fn(&mut Card)) -> Situa
     let mut card = builder.build();
     change(&mut card);
     let valid_backup = linux::gpt(&card, 1).is_err().then_some(builder.sectors - 1);
-    Situation { name: name.to_owned(), card, valid_backup }
+    Situation { name: name.to_owned(), card, valid_backup, home: builder.array_lba }
 }
 
 fn grown_by(sectors: u64) -> impl Fn(&mut Card) {
@@ -144,6 +146,7 @@ impl<'a> Judge<'a> {
         let new = linux::partitions(&card).unwrap();
         assert_eq!(new[..old.len()], old[..], "{}: what was there has changed", situation.name);
         assert_eq!(new.len(), old.len() + 2, "{}", situation.name);
+        assert_eq!(linux::gpt(&card, 1).unwrap().array_lba, situation.home, "{}: the array has moved", situation.name);
         (Judge { situation, wishes, old, new, made, settled: card }, events)
     }
 

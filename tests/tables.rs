@@ -247,6 +247,36 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
 }
 
 #[test]
+fn only_our_own_old_backup_in_free_space_is_cleared() {
+    // The protective MBR still covers the disk up to `old_end`, where something looks like a backup header.
+    let old_end = 100_000;
+    let covering = Builder { sectors: old_end + 1, ..Builder::new(512, 64) }.protective_mbr();
+    let card = |partitions: &[(u32, u64, u64, &'static str)], owner: &Builder| {
+        let usual = Builder::new(512, 64);
+        let partitions = [&usual.partitions[..], partitions].concat();
+        let mut card = Builder { partitions, ..usual }.build();
+        let backup = Builder { sectors: old_end + 1, ..owner.clone() }.build();
+        card.put(old_end, &backup.sector(old_end));
+        card.put(0, &covering);
+        card
+    };
+    let ours = Builder::new(512, 64);
+    let foreign = Builder { disk_guid: *b"another disk ...", ..ours.clone() };
+    let over_it = [(4, old_end - 10, old_end + 10, "user data")];
+    for (name, mut card, cleared) in [
+        ("ours, in free space", card(&[], &ours), true),
+        ("another disk's", card(&[], &foreign), false),
+        ("in a partition", card(&over_it, &ours), false),
+    ] {
+        let before = card.sector(old_end);
+        let (_, plan, steps) = decide(&mut card, &[], MIB).unwrap();
+        apply::carry_out(&mut card, &steps, &to_make(&plan)).unwrap();
+        assert_eq!(card.sector(old_end) != before, cleared, "{name}");
+        assert!(decide(&mut card, &[], MIB).unwrap().2.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn a_table_is_mended_even_when_nothing_is_missing() {
     let wishes = [declared("boot"), declared("store")];
     let mut sentences = String::new();
