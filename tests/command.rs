@@ -452,16 +452,36 @@ fn refusals_name_the_fact_and_the_remedy_and_write_nothing() {
 #[test]
 fn a_lock_that_is_given_up_in_time_is_waited_for() {
     let bench = Bench::with_card("raspberry-pi", 2 * GIB);
+    let output = apply_while_locked(&bench, || {});
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_table_that_changed_meanwhile_is_not_overwritten() {
+    let bench = Bench::with_card("raspberry-pi", 2 * GIB);
+    let image = bench.image();
+    let output = apply_while_locked(&bench, || {
+        assert!(tool("sgdisk", &["-c", "3:renamed", image.to_str().unwrap()]).status.success());
+    });
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
+    assert!(stderr.contains("the partition table changed while makeroom was looking at it"), "{stderr}");
+    let report = bench.json("plan", &fixture_config("raspberry-pi"), &[]);
+    assert_eq!(partition(&report, "renamed")["partno"], 3);
+}
+
+/// Starts `apply` while another process holds the lock; `meanwhile` happens when it says that it waits.
+fn apply_while_locked(bench: &Bench, meanwhile: impl FnOnce()) -> Output {
     let held = File::open(bench.image()).unwrap();
     held.lock().unwrap();
-    let config = fixture_config("raspberry-pi");
-    let mut waiting = bench.command("apply", &config).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    // It says that it waits; only then is the lock given up.
+    let mut command = bench.command("apply", &fixture_config("raspberry-pi"));
+    let mut waiting = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut line = [0; 17];
     waiting.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
     assert_eq!(text(&line), "makeroom: waiting");
+    meanwhile();
     drop(held);
-    assert!(waiting.wait_with_output().unwrap().status.success());
+    waiting.wait_with_output().unwrap()
 }
 
 #[test]
