@@ -64,9 +64,13 @@ pub struct Step {
     pub action: Action,
 }
 
-/// Why a run stopped. Exit status 74; running again is safe at any of these points.
+/// Why a run stopped. Exit status 74 unless nothing was written for a reason that has its own; running again is safe
+/// at any of these points.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// What the new partitions need is not to be had.
+    #[error("{0}; nothing was written")]
+    Prepare(MakeError),
     /// A new partition could not be made.
     #[error("{reason}\n{}", after_make(*repaired))]
     Make {
@@ -87,7 +91,7 @@ pub enum Error {
     },
 }
 
-const WRITTEN: &str = "the table may have been written in part, is valid all the same, and the next run finishes it";
+const WRITTEN: &str = "the table may have been written in part; running again finishes it";
 
 fn after_make(repaired: bool) -> &'static str {
     match repaired {
@@ -110,6 +114,7 @@ pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
 
 /// Does all steps. `made` says how each new partition is filled.
 pub fn carry_out(disk: &mut dyn Disk, steps: &[Step], made: &[NewPartition]) -> Result<(), Error> {
+    disk.prepare(made).map_err(Error::Prepare)?;
     let mut written = false;
     for step in steps {
         let Step { stage, action } = step;

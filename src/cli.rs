@@ -32,7 +32,7 @@ Usage: makeroom apply|plan|check [OPTION...]
   -h, --help             print this
   -V, --version          print the version
 
-Sizes: bytes, or a number with K, M, G or T (base 1024).
+Sizes: bytes, or a number with K, M, G, T or P (base 1024).
 Exit status: 0 done or nothing missing, 64 usage, 65 the disk contradicts
 the declaration, 69 disk not found, 73 does not fit or a tool is missing,
 74 I/O or mkfs failed, 75 busy, 77 no permission, 78 configuration wrong.

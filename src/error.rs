@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::disk::MakeError;
 use crate::disk::image::OpenError;
 use crate::filesystem::MissingTool;
 use crate::table::copies;
@@ -40,8 +41,8 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] config::Error),
     #[error(
-        "{}: there is no [boot-disk] section: give labels of partitions that only the boot disk has, or name the \
-         disk with --disk", .0.display()
+        "{}: no disk is named: give [boot-disk] labels of partitions that only the boot disk has, or name the disk \
+         with --disk", .0.display()
     )]
     NoBootDisk(PathBuf),
     #[error("looking for the boot disk is not implemented in this version: name an image file with --disk")]
@@ -61,25 +62,38 @@ pub enum Error {
     Changed(PathBuf),
     #[error("{}: {reason}", disk.display())]
     Apply { disk: PathBuf, reason: apply::Error },
-    #[error("cannot write the result: {0}")]
-    Output(std::io::Error),
+    #[error("cannot write the result to stdout: {reason}; it is: {result}")]
+    Output { reason: std::io::Error, result: String },
 }
 
 impl Error {
     /// The exit status that tells this error from others.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::Usage(_) | Error::NoSearch | Error::Open(OpenError::Shrunk { .. }) => Exit::Usage,
+            Error::Usage(_) | Error::NoSearch => Exit::Usage,
+            Error::Config(config::Error::Unreadable { reason, .. }) if denied(reason) => Exit::NoPermission,
             Error::Config(_) | Error::NoBootDisk(_) => Exit::Config,
-            Error::Open(OpenError::NotFound { .. } | OpenError::NotAnImage { .. }) => Exit::Unavailable,
-            Error::Open(OpenError::Permission { .. }) => Exit::NoPermission,
-            Error::Open(OpenError::ReadOnly { .. } | OpenError::Locked { .. }) => Exit::TemporaryFailure,
-            Error::Changed(_) => Exit::TemporaryFailure,
-            Error::Open(OpenError::Io { .. }) | Error::Apply { .. } | Error::Output(_) => Exit::Io,
-            Error::Table { reason: copies::Error::Io(_), .. } => Exit::Io,
+            Error::Open(error) => match error {
+                OpenError::Shrunk { .. } | OpenError::SectorSize { .. } | OpenError::SectorSizes { .. } => Exit::Usage,
+                OpenError::NotFound { .. } | OpenError::NotAnImage { .. } => Exit::Unavailable,
+                OpenError::Permission { .. } => Exit::NoPermission,
+                OpenError::ReadOnly { .. } | OpenError::Locked { .. } => Exit::TemporaryFailure,
+                OpenError::Io { .. } => Exit::Io,
+            },
+            Error::Table { reason: copies::Error::Io(_) | copies::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
             Error::Table { .. } | Error::Plan { reason: plan::Error::LabelTwice { .. }, .. } => Exit::Data,
             Error::Plan { .. } | Error::MissingTool(_) => Exit::CannotCreate,
+            Error::Changed(_) => Exit::TemporaryFailure,
+            Error::Apply { reason: apply::Error::Prepare(MakeError::Io { reason, .. }), .. } if denied(reason) => {
+                Exit::NoPermission
+            }
+            Error::Apply { reason: apply::Error::Prepare(_), .. } => Exit::CannotCreate,
+            Error::Apply { .. } | Error::Output { .. } => Exit::Io,
         }
     }
+}
+
+fn denied(reason: &std::io::Error) -> bool {
+    reason.kind() == std::io::ErrorKind::PermissionDenied
 }

@@ -50,6 +50,8 @@ struct Row {
     tool: &'static str,
     /// The smallest partition in bytes that the tool accepts and the kernel mounts, with room to be of use.
     minimum: u64,
+    /// Most sectors that the file system can use.
+    maximum_sectors: Option<u64>,
     /// Longest label in bytes.
     label_limit: usize,
     /// Debian package and Nix package of the tool.
@@ -66,19 +68,19 @@ struct Request<'a> {
 
 #[rustfmt::skip]
 const ROWS: [Row; 6] = [
-    Row { format: Format::Ext4, name: "ext4", tool: "mkfs.ext4", minimum: 32 * MIB, label_limit: 16,
+    Row { format: Format::Ext4, name: "ext4", tool: "mkfs.ext4", minimum: 32 * MIB, maximum_sectors: None, label_limit: 16,
           packages: ("e2fsprogs", "e2fsprogs"), arguments: ext4 },
-    Row { format: Format::Xfs, name: "xfs", tool: "mkfs.xfs", minimum: 300 * MIB, label_limit: 12,
+    Row { format: Format::Xfs, name: "xfs", tool: "mkfs.xfs", minimum: 300 * MIB, maximum_sectors: None, label_limit: 12,
           packages: ("xfsprogs", "xfsprogs"), arguments: xfs },
-    Row { format: Format::Btrfs, name: "btrfs", tool: "mkfs.btrfs", minimum: 256 * MIB, label_limit: 255,
+    Row { format: Format::Btrfs, name: "btrfs", tool: "mkfs.btrfs", minimum: 256 * MIB, maximum_sectors: None, label_limit: 255,
           packages: ("btrfs-progs", "btrfs-progs"), arguments: btrfs },
     // mkfs.f2fs dies of a division by zero on very small partitions and refuses below 52 MiB.
-    Row { format: Format::F2fs, name: "f2fs", tool: "mkfs.f2fs", minimum: 64 * MIB, label_limit: 255,
+    Row { format: Format::F2fs, name: "f2fs", tool: "mkfs.f2fs", minimum: 64 * MIB, maximum_sectors: None, label_limit: 255,
           packages: ("f2fs-tools", "f2fs-tools"), arguments: f2fs },
-    Row { format: Format::Vfat, name: "vfat", tool: "mkfs.vfat", minimum: MIB, label_limit: 11,
+    Row { format: Format::Vfat, name: "vfat", tool: "mkfs.vfat", minimum: MIB, maximum_sectors: Some(u32::MAX as u64), label_limit: 11,
           packages: ("dosfstools", "dosfstools"), arguments: vfat },
     // Ten pages, and a page may have 64 KiB.
-    Row { format: Format::Swap, name: "swap", tool: "mkswap", minimum: 640 * KIB, label_limit: 15,
+    Row { format: Format::Swap, name: "swap", tool: "mkswap", minimum: 640 * KIB, maximum_sectors: None, label_limit: 15,
           packages: ("util-linux", "util-linux"), arguments: swap },
 ];
 
@@ -138,6 +140,11 @@ impl Format {
     /// The smallest size in bytes of a partition for it.
     pub fn minimum(self) -> u64 {
         self.row().minimum
+    }
+
+    /// The most bytes it can use of a partition, where that is less than disks have.
+    pub fn maximum(self, sector_size: u32) -> Option<u64> {
+        self.row().maximum_sectors.map(|sectors| sectors * u64::from(sector_size))
     }
 
     /// Why `label` cannot be this file system's label, as a sentence; `None` when it can.

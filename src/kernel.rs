@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc::{EINVAL, EISDIR, EOPNOTSUPP, O_TMPFILE};
+use nix::sys::stat::fstat;
 use nix::unistd::{Whence, lseek};
 
 /// At most `limit` bytes of a file, so that neither a device nor a wrong file fills the memory.
@@ -41,13 +43,25 @@ pub fn random_bytes() -> io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
+/// Whether stderr goes to the journal: `$JOURNAL_STREAM` names it by device and inode (systemd.exec(5)), and may
+/// have been inherited from somebody whose stderr was another.
+pub fn stderr_is_the_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    fstat(io::stderr()).is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+}
+
+/// The file itself behind symbolic links, `.` and `..`.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize()
+}
+
 /// Takes the exclusive flock that udev respects, waiting for it at most `wait`. False: another process holds it.
 pub fn lock(file: &File, wait: Duration) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => return Ok(true),
         Err(std::fs::TryLockError::Error(error)) => return Err(error),
         Err(std::fs::TryLockError::WouldBlock) => {
-            log::info!("waiting at most {} s for the lock", wait.as_secs());
+            log::info!("waiting for the lock on the disk");
         }
     }
     // flock has no time limit of its own. The lock belongs to the open file, so that a clone takes it for both; a
@@ -65,10 +79,19 @@ pub fn lock(file: &File, wait: Duration) -> io::Result<bool> {
 /// path by which a child process can open it.
 pub fn unnamed_file(directory: &Path) -> io::Result<(File, PathBuf)> {
     let process = std::process::id();
-    let name = u128::from_le_bytes(random_bytes()?);
-    let path = directory.join(format!(".makeroom-{process}-{name:x}"));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    let file = match options.clone().custom_flags(O_TMPFILE).open(directory) {
+        // Not every file system makes files without a name; there, one is given and taken away at once.
+        Err(error) if matches!(error.raw_os_error(), Some(EOPNOTSUPP | EISDIR | EINVAL)) => {
+            let name = u128::from_le_bytes(random_bytes()?);
+            let path = directory.join(format!(".makeroom-{process}-{name:x}"));
+            let file = options.create_new(true).open(&path)?;
+            std::fs::remove_file(&path)?;
+            file
+        }
+        result => result?,
+    };
     let by_descriptor = PathBuf::from(format!("/proc/{process}/fd/{}", file.as_raw_fd()));
     Ok((file, by_descriptor))
 }

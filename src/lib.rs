@@ -23,13 +23,14 @@ pub mod units; // sizes, places, GUIDs, labels // what happens meanwhile
 use std::path::{Path, PathBuf};
 
 use cli::{Command, Invocation};
-use config::{Config, DEFAULT_WAIT};
-use disk::image::{Geometry, Image};
-use disk::{Disk, NewPartition};
+use config::Config;
+use disk::image::{Image, OpenError};
+use disk::{Disk, NewPartition, SECTOR_SIZES};
 use error::Error;
 use plan::Plan;
 use report::Report;
 use table::copies::Table;
+use table::gpt;
 use units::Guid;
 
 /// Does what was asked for. The report is filled on the way, so that it tells of a refusal, too; the answer is the
@@ -37,22 +38,30 @@ use units::Guid;
 pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error> {
     // Observe: the wishes, the disk, its table.
     let config = read_config(invocation)?;
-    report.warnings.extend(config.warnings.iter().cloned());
+    if config.partitions.is_empty() {
+        report.warnings.push(format!("{}: no partition is declared", invocation.config.display()));
+    }
     if invocation.command == Command::Check {
+        report.warnings.extend(config.warnings);
         let labels: Vec<String> = config.partitions.iter().map(|partition| partition.label.to_string()).collect();
-        return Ok(format!("{} is valid: it declares {}", invocation.config.display(), labels.join(", ")));
+        let declares = if labels.is_empty() { "nothing".to_owned() } else { labels.join(", ") };
+        return Ok(format!("{} is valid: it declares {declares}", invocation.config.display()));
     }
     let path = invocation.disk.as_deref().ok_or(Error::NoSearch)?;
-    let geometry = Geometry { sector_size: invocation.sector_size, size: invocation.size };
-    let mut image = Image::open(path, geometry)?;
+    let mut image = Image::open(path, invocation.size)?;
+    let sector_size = find_sector_size(&mut image, invocation.sector_size)?;
+    image.set_sector_size(sector_size);
     let table = read_table(path, &mut image)?;
     report.found(path, &image, &table);
 
     // Decide: what is missing, and every byte that will be written for it.
     let plan = make_plan(invocation, &config, path, &table)?;
     report.planned(&plan);
+    if !plan.new.is_empty() {
+        report.warnings.extend(config.warnings.iter().cloned());
+    }
     let steps = apply::steps(&table, &plan);
-    let commands = commands(&config, &plan, image.sector_size());
+    let commands = commands(&config, &plan, sector_size);
     if invocation.command == Command::Plan || steps.is_empty() {
         report.warnings.extend(commands.err().map(|missing| format!("apply would refuse: {missing}")));
         return Ok(report.intention());
@@ -60,8 +69,7 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
 
     // Act: alone, and only when the table is still the one that was planned for.
     let new = commands?;
-    let wait = config.boot_disk.as_ref().map_or(DEFAULT_WAIT, |boot_disk| boot_disk.wait);
-    let mut image = Image::lock(path, geometry, wait)?;
+    let mut image = Image::lock(path, sector_size, config.boot_disk.wait)?;
     if read_table(path, &mut image)? != table {
         return Err(Error::Changed(path.to_owned()));
     }
@@ -75,10 +83,31 @@ fn read_config(invocation: &Invocation) -> Result<Config, Error> {
     let content = kernel::read_file(path, config::MAX_FILE_SIZE + 1)
         .map_err(|reason| config::Error::Unreadable { path: path.clone(), reason })?;
     let config = config::read(path, &content, invocation.architecture)?;
-    if config.boot_disk.is_none() && invocation.disk.is_none() {
+    if !config.boot_disk.names_a_disk() && invocation.disk.is_none() {
         return Err(Error::NoBootDisk(path.clone()));
     }
     Ok(config)
+}
+
+/// The sector size for which there is a table; where there is one for each, somebody must say which is meant.
+fn find_sector_size(image: &mut Image, wish: Option<u32>) -> Result<u32, OpenError> {
+    let path = image.path().to_owned();
+    let mut with_table = |is_there: fn(&mut dyn Disk) -> bool| -> Vec<u32> {
+        let has_table = |size: &u32| {
+            image.set_sector_size(*size);
+            is_there(image)
+        };
+        SECTOR_SIZES.into_iter().filter(has_table).collect()
+    };
+    let valid = with_table(gpt::is_there);
+    match (wish, &valid[..]) {
+        (Some(wish), []) => Ok(wish),
+        (Some(wish), found) if found.contains(&wish) => Ok(wish),
+        (Some(wish), found) => Err(OpenError::SectorSize { path, wish, found: found[0] }),
+        (None, [only]) => Ok(*only),
+        (None, []) => Ok(with_table(gpt::was_there).first().copied().unwrap_or(SECTOR_SIZES[0])),
+        (None, _) => Err(OpenError::SectorSizes { path }),
+    }
 }
 
 fn read_table(path: &Path, disk: &mut dyn Disk) -> Result<Table, Error> {

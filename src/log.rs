@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use crate::kernel;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Stderr {
@@ -12,7 +13,7 @@ struct Stderr {
 
 /// Starts logging; `verbose` adds each step.
 pub fn start(verbose: bool) {
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let journal = kernel::stderr_is_the_journal();
     log::set_max_level(if verbose { LevelFilter::Debug } else { LevelFilter::Info });
     // Only a second start can fail, and then the first one's logger is as good.
     let _ = log::set_boxed_logger(Box::new(Stderr { journal }));

@@ -9,8 +9,8 @@ use makeroom::report::{Outcome, Report};
 
 fn main() -> ExitCode {
     let result = match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Request::Help) => print(HELP),
-        Ok(Request::Version) => print(concat!("makeroom ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Request::Help) => print(HELP, "the help"),
+        Ok(Request::Version) => print(concat!("makeroom ", env!("CARGO_PKG_VERSION"), "\n"), "the version"),
         Ok(Request::Run(invocation)) => return run(&invocation),
         Err(error) => Err(error.into()),
     };
@@ -30,8 +30,8 @@ fn run(invocation: &Invocation) -> ExitCode {
         Err(error) => Outcome { code: error.exit() as u8, message: error.to_string() },
     };
     let shown = match (&result, invocation.json) {
-        (_, true) => print(&report.json()),
-        (Ok(message), false) => print(&format!("{}{message}\n", report.text(wants_unicode()))),
+        (_, true) => print(&report.json(), &report.outcome.message),
+        (Ok(message), false) => print(&format!("{}{message}\n", report.text(wants_unicode())), message),
         (Err(_), false) => Ok(()),
     };
     finish(result.map(|_| Exit::Ok).and_then(|exit| shown.map(|()| exit)))
@@ -45,11 +45,14 @@ fn finish(result: Result<Exit, Error>) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Writes a result. A reader that has had enough (`makeroom plan | head -1`) is no error.
-fn print(text: &str) -> Result<(), Error> {
+/// Writes a result, which `result` puts into a few words. A reader that has had enough (`makeroom plan | head -1`) is
+/// no error.
+fn print(text: &str, result: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        Err(reason) if reason.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Output { reason, result: result.to_owned() })
+        }
         _ => Ok(()),
     }
 }

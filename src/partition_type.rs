@@ -25,9 +25,9 @@ pub fn name_of(guid: Guid) -> Option<String> {
     plain.or_else(|| by_architecture().find(|(_, value)| *value == guid).map(|(name, _)| name))
 }
 
-/// Names that a configuration can use, for suggestions: those without an architecture.
+/// Names that a configuration can use, for suggestions: those without an architecture, and two with one.
 pub fn common_names() -> impl Iterator<Item = &'static str> + Clone {
-    PLAIN.iter().map(|(name, _)| *name).chain(["root", "usr"])
+    PLAIN.iter().map(|(name, _)| *name).chain(["root", "usr", "root-arm64", "root-x86-64"])
 }
 
 /// The swap type, which implies the swap format.
@@ -51,20 +51,29 @@ pub struct Architecture(&'static str);
 impl Architecture {
     /// The architecture this program was built for.
     pub fn native() -> Architecture {
-        Architecture(match std::env::consts::ARCH {
-            "aarch64" => "arm64",
-            "riscv64" => "riscv64",
-            "arm" => "arm",
-            "x86" => "x86",
-            _ => "x86-64",
-        })
+        // Not `_ => "x86-64"`: on a machine that is none, `root` would silently be another machine's.
+        const NATIVE: &str = match () {
+            () if cfg!(target_arch = "x86_64") => "x86-64",
+            () if cfg!(target_arch = "x86") => "x86",
+            () if cfg!(target_arch = "aarch64") => "arm64",
+            () if cfg!(target_arch = "arm") => "arm",
+            () if cfg!(target_arch = "riscv64") => "riscv64",
+            () if cfg!(target_arch = "riscv32") => "riscv32",
+            () if cfg!(target_arch = "loongarch64") => "loongarch64",
+            () if cfg!(target_arch = "s390x") => "s390x",
+            () if cfg!(all(target_arch = "powerpc64", target_endian = "little")) => "ppc64-le",
+            () => panic!("add this architecture's name as systemd spells it"),
+        };
+        Architecture(NATIVE)
     }
 
-    /// By systemd's name (`x86-64`, `arm64`) or the kernel's (`x86_64`, `aarch64`).
+    /// By systemd's name (`x86-64`, `arm64`), the kernel's (`x86_64`, `aarch64`) or Debian's (`amd64`).
     pub fn by_name(name: &str) -> Option<Architecture> {
         let name = match name {
             "aarch64" => "arm64",
-            "x86_64" => "x86-64",
+            "x86_64" | "amd64" => "x86-64",
+            "armv6l" | "armv7l" | "armhf" => "arm",
+            "i386" | "i686" => "x86",
             other => other,
         };
         ARCHITECTURES.iter().map(|(known, _)| *known).find(|known| *known == name).map(Architecture)

@@ -120,15 +120,16 @@ impl Report {
     pub fn intention(&self) -> String {
         match (self.created(), self.repairs.is_empty()) {
             (Some(created), _) => format!("would create {created}; nothing was written"),
-            (None, false) => "no partition is missing, the table would be repaired; nothing was written".to_owned(),
-            (None, true) => "nothing is missing".to_owned(),
+            (None, false) => "would repair the table; nothing was written".to_owned(),
+            (None, true) if self.dropped.is_empty() => "nothing is missing".to_owned(),
+            (None, true) => "nothing to do: there is no room for what is left out".to_owned(),
         }
     }
 
     /// The outcome of a run that has written.
     pub fn achievement(&self) -> String {
         let created = self.created().map(|created| format!("created {created}"));
-        created.unwrap_or("no partition was missing, the table was repaired".to_owned())
+        created.unwrap_or("repaired the table".to_owned())
     }
 
     fn created(&self) -> Option<String> {
@@ -153,6 +154,9 @@ impl Report {
             line(&mut text, format_args!("GPT {}\n", disk.guid));
             text += &self.table();
             text += &self.bar(disk.size, if unicode { &UNICODE } else { &ASCII });
+        }
+        for label in &self.dropped {
+            line(&mut text, format_args!("left out: {}", escape(label)));
         }
         for repair in &self.repairs {
             line(&mut text, format_args!("repair: {repair}"));
@@ -291,9 +295,10 @@ const UNICODE: Art = Art {
 };
 
 fn row(partition: &PartitionReport) -> [String; 7] {
-    let action = match partition.activity {
-        Activity::Create => "create",
-        Activity::Unchanged => "keep",
+    // What an existing partition holds is not looked at.
+    let (action, format) = match partition.activity {
+        Activity::Create => ("create", partition.format.unwrap_or("none")),
+        Activity::Unchanged => ("keep", ""),
     };
     [
         partition.partno.to_string(),
@@ -301,7 +306,7 @@ fn row(partition: &PartitionReport) -> [String; 7] {
         cut(&partition.type_name, 16),
         show_size(partition.offset),
         show_size(partition.raw_size),
-        partition.format.unwrap_or("-").to_owned(),
+        format.to_owned(),
         action.to_owned(),
     ]
 }

@@ -50,7 +50,7 @@ impl Extent {
 pub enum UnitError {
     /// Not a number with one of the known suffixes.
     #[error(
-        "\"{0}\" is not a size: write bytes, or a number with B, K, M, G or T (base 1024), such as \"512M\" or \"1.5GiB\""
+        "\"{0}\" is not a size: write bytes, or a number with B, K, M, G, T or P (base 1024), such as \"512M\" or \"1.5GiB\""
     )]
     Size(String),
     /// More bytes than a u64 holds.

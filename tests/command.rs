@@ -9,10 +9,13 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use makeroom::disk::image::Image;
 use serde_json::Value;
 use support::builder::Builder;
 use support::dump::fixtures;
+use support::{decide, declared, to_make};
 use tempfile::TempDir;
 
 const GIB: u64 = 1 << 30;
@@ -359,6 +362,15 @@ fn old_signatures(size: u64) -> Vec<(u64, Vec<u8>)> {
     all
 }
 
+/// A fresh card beside a bench's own.
+fn fixture_card(bench: &Bench) -> PathBuf {
+    let path = bench.directory.path().join("fresh.img");
+    let made = Command::new(fixtures().join("cards/make")).arg("raspberry-pi").arg(&path).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    File::options().write(true).open(&path).unwrap().set_len(2 * GIB).unwrap();
+    path
+}
+
 #[test]
 fn no_root_is_needed_for_an_image() {
     let bench = Bench::with_card("raspberry-pi", 4 * GIB);
@@ -387,6 +399,22 @@ fn no_root_is_needed_for_an_image() {
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
     check_file_system(&bench, &bench.json("plan", &config, &[]), "root", "xfs");
+
+    let closed = bench.directory.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    let image = closed.join("card.img");
+    fs::copy(fixture_card(&bench), &image).unwrap();
+    std::os::unix::fs::chown(&image, Some(nobody), Some(nobody)).unwrap();
+    let before = fingerprint(&image);
+    let arguments = ["--reuid=65534", "--regid=65534", "--clear-groups", program.to_str().unwrap(), "apply", "-c"];
+    let more = [config.to_str().unwrap(), "--disk", image.to_str().unwrap()];
+    let output = tool("setpriv", &[&arguments[..], &more[..]].concat());
+    assert_eq!(
+        bench.said(&output),
+        "exit 77: makeroom: error: [DIR]/closed/card.img: root: making a temporary file beside the image: Permission \
+         denied (os error 13); nothing was written\n"
+    );
+    assert_eq!(fingerprint(&image), before);
 
     let locked_away = bench.directory.path().join("secret.img");
     fs::copy(bench.image(), &locked_away).unwrap();
@@ -520,30 +548,72 @@ fn a_tool_that_fails_leaves_the_old_table_and_the_next_run_finishes() {
 }
 
 #[test]
-fn the_next_run_recognises_every_intermediate_state_of_an_earlier_one() {
-    // The real program on what each step leaves; `power_cut` has the same in memory, with every torn state.
-    let bench = Bench::with_card("raspberry-pi", 2 * GIB);
-    let config = fixture_config("raspberry-pi");
-    let log = text(&bench.command("plan", &config).arg("-v").output().unwrap().stderr);
-    assert_eq!(log, "", "plan logs no steps");
-    let seed = ["--seed", "0123456789abcdef0123456789abcdef"];
-    let whole = Bench::with_card("raspberry-pi", 2 * GIB);
-    let wanted = whole.json("apply", &config, &seed)["partitions"].clone();
-    for (at, content) in [(1u64, vec![0u8; 512]), (2, vec![0xff; 512]), (4_194_303, vec![0; 512])] {
+fn the_next_run_finishes_from_every_step_of_an_earlier_one() {
+    // The real program, on what each step of an interrupted run leaves; `power_cut` has every torn state of it.
+    let config =
+        String::from("[boot-disk]\nlabels=[\"boot\"]\n[[partition]]\nlabel=\"root\"\ntype=\"linux-generic\"\n");
+    let places = |bench: &Bench, config: &Path| -> Vec<Value> {
+        let report = bench.json("plan", config, &[]);
+        assert_eq!(report["outcome"]["message"], "nothing is missing");
+        let all = report["partitions"].as_array().unwrap();
+        all.iter().map(|p| Value::from(vec![p["label"].clone(), p["offset"].clone(), p["raw_size"].clone()])).collect()
+    };
+    let mut wanted = None;
+    for done in 0.. {
         let bench = Bench::with_card("raspberry-pi", 2 * GIB);
-        bench.json("apply", &config, &seed);
-        let file = File::options().write(true).open(bench.image()).unwrap();
-        file.write_all_at(&content, at * 512).unwrap();
-        let report = bench.json("apply", &config, &seed);
-        assert_eq!(report["repairs"].as_array().unwrap().len(), 1, "LBA {at}: {report}");
-        let again = bench.json("plan", &config, &seed);
-        assert_eq!(again["outcome"]["message"], "nothing is missing", "LBA {at}");
-        let names = |partitions: &Value| -> Vec<(Value, Value, Value)> {
-            let all = partitions.as_array().unwrap().iter();
-            all.map(|p| (p["label"].clone(), p["offset"].clone(), p["raw_size"].clone())).collect()
-        };
-        assert_eq!(names(&again["partitions"]), names(&wanted), "LBA {at}");
+        let path = bench.config(&config);
+        let mut image = Image::lock(&bench.image(), 512, Duration::ZERO).unwrap();
+        let (_, plan, steps) = decide(&mut image, &[declared("root")], MIB).unwrap();
+        if done > steps.len() {
+            assert!(done > 15, "only {done} steps");
+            break;
+        }
+        makeroom::apply::carry_out(&mut image, &steps[..done], &to_make(&plan)).unwrap();
+        drop(image);
+        bench.json("apply", &path, &[]);
+        let found = places(&bench, &path);
+        assert_eq!(wanted.get_or_insert(found.clone()), &found, "after {done} steps");
+        let seen = text(&tool("sgdisk", &["-v", bench.image().to_str().unwrap()]).stdout);
+        assert!(seen.contains("No problems found"), "after {done} steps: {seen}");
     }
+}
+
+#[test]
+fn damage_to_either_copy_is_mended_by_the_next_run() {
+    let config = fixture_config("raspberry-pi");
+    let damages = [(1u64, vec![0u8; 512]), (2, vec![0xff; 512]), (4_194_303, vec![0; 512]), (4_194_280, vec![1; 512])];
+    for (lba, content) in damages {
+        let bench = Bench::with_card("raspberry-pi", 2 * GIB);
+        bench.json("apply", &config, &[]);
+        let whole = bench.json("plan", &config, &[])["partitions"].clone();
+        let file = File::options().write(true).open(bench.image()).unwrap();
+        file.write_all_at(&content, lba * 512).unwrap();
+        let report = bench.json("apply", &config, &[]);
+        assert_eq!(report["repairs"].as_array().unwrap().len(), 1, "LBA {lba}: {report}");
+        let again = bench.json("plan", &config, &[]);
+        assert_eq!((&again["outcome"]["message"], &again["partitions"]), (&"nothing is missing".into(), &whole));
+    }
+}
+
+#[test]
+fn the_sector_size_is_where_the_table_is() {
+    let bench = Bench::with_builder(&Builder::new(4096, 16), 4 * GIB);
+    let config = fixture_config("raspberry-pi");
+    // What is left of a header for 512-byte sectors does not count; a whole one does.
+    let small = Builder::new(512, 16).build();
+    let file = File::options().write(true).open(bench.image()).unwrap();
+    file.write_all_at(&small.sector(1)[..64], 512).unwrap();
+    assert_eq!(bench.json("plan", &config, &[])["disk"]["sector_size"], 4096);
+    let mut said = bench.said(&bench.run("plan", &config, &["--sector-size", "512"]));
+    file.write_all_at(&small.sector(1), 512).unwrap();
+    said += &bench.said(&bench.run("plan", &config, &[]));
+    assert_eq!(
+        said,
+        "exit 64: makeroom: error: --sector-size 512: the partition table of [DIR]/card.img was made for sectors of \
+         4096 bytes; leave the option out\nexit 64: makeroom: error: [DIR]/card.img has a partition table for sectors \
+         of 512 and one for sectors of 4096 bytes: say with --sector-size which one is meant\n"
+    );
+    assert_eq!(bench.json("plan", &config, &["--sector-size", "4096"])["disk"]["sector_size"], 4096);
 }
 
 #[test]
@@ -628,10 +698,18 @@ fn a_reader_that_has_had_enough_is_no_error() {
 }
 
 #[test]
-fn the_journal_gets_levels() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_makeroom"));
-    let output = command.arg("nonsense").env("JOURNAL_STREAM", "8:1").output().unwrap();
-    assert!(text(&output.stderr).starts_with("<3>unknown command"), "{}", text(&output.stderr));
+fn the_journal_gets_levels_and_a_terminal_does_not() {
+    let bench = Bench::new();
+    let path = bench.directory.path().join("stderr");
+    for (inode, expected) in [(0, "<3>unknown command"), (1, "makeroom: error: unknown command")] {
+        let stderr = File::create(&path).unwrap();
+        let metadata = stderr.metadata().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_makeroom"));
+        command.env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino() + inode));
+        command.arg("nonsense").stderr(stderr).status().unwrap();
+        let said = fs::read_to_string(&path).unwrap();
+        assert!(said.starts_with(expected), "{said}");
+    }
 }
 
 /// Wrong configurations: a name, and the text.
@@ -691,7 +769,6 @@ const WRONG: &[(&str, &str)] = &[
         "mkfs-options of another type",
         "[[partition]]\nlabel = \"root\"\ntype = \"root\"\nformat = \"xfs\"\nmkfs-options = [\"-f\", 1]\n",
     ),
-    ("no disk named", "[boot-disk]\nwait = 5\n"),
     ("a device that is no path", "[boot-disk]\ndevice = \"mmcblk0\"\n"),
     ("a time that is none", "[boot-disk]\nlabels = [\"boot\"]\nwait = \"soon\"\n"),
     ("a flag that is none", "[boot-disk]\nlabels = [\"boot\"]\nallow-loop = 1\n"),
@@ -763,7 +840,7 @@ fn a_label_that_a_file_system_cannot_hold_is_cut_with_a_warning() {
     let report = bench.json("apply", &config, &[]);
     assert_eq!(
         report["warnings"][0],
-        "a-rather-long-label: xfs takes a shorter label, \"a-rather-lon\"; set fs-label to choose another"
+        "a-rather-long-label: xfs cannot have this label and gets \"a-rather-lon\"; set fs-label to choose another"
     );
     let path = bench.directory.path().join("part");
     extract(&bench.image(), partition(&report, "a-rather-long-label"), &path);

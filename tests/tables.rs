@@ -96,10 +96,12 @@ fn new_partitions_take_the_number_behind_the_highest_then_the_lowest_free_one() 
     let error = add_a_partition(&mut card).unwrap_err();
     assert_eq!(
         error,
-        "the table has 4 entries, 4 are in use, 1 more are needed: make an image with a larger table (sfdisk: \
-         table-length)"
+        "the table has 4 entries, 4 are in use, 1 more are needed, and Linux shows none above 255: make an image with \
+         a larger table (sfdisk: table-length)"
     );
-    assert!(!card.was_written());
+    let partitions = vec![(255, 2048, 4095, "last that Linux shows")];
+    let mut card = Builder { entries: 256, partitions, ..Builder::new(512, 64) }.build();
+    assert_eq!(add_a_partition(&mut card).unwrap().new[0].partition.number, 1);
 }
 
 /// The card as a sparse file.
@@ -173,6 +175,18 @@ fn with_header(change: impl Fn(&mut [u8])) -> Card {
     card
 }
 
+/// A table of which header fields of 8 bytes are changed in both copies.
+fn with_fields(builder: &Builder, fields: &[(usize, u64)]) -> Card {
+    let mut card = builder.build();
+    for lba in [1, card.sectors - 1] {
+        let mut header = card.sector(lba);
+        fields.iter().for_each(|(at, value)| put(*at, *value, 8)(&mut header));
+        seal(&mut header);
+        card.put(lba, &header);
+    }
+    card
+}
+
 fn with_entry(number: usize, first: u64, last: u64) -> Card {
     let mut builder = Builder { user_data: false, ..Builder::new(512, 64) };
     (builder.partitions[number - 1].1, builder.partitions[number - 1].2) = (first, last);
@@ -205,7 +219,43 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
     let mut header = tail_in_use.sector(1);
     header[500] = 1;
     tail_in_use.put(1, &header);
+    // A card that is smaller than the image, with the valid backup of what it held before at its end.
+    let mut smaller = Builder { sectors: 200_000, ..Builder::new(512, 64) }.build();
+    smaller.sectors = 131_072;
+    let before = Builder { disk_guid: *b"another disk ...", ..Builder::new(512, 64) }.build();
+    for lba in 131_072 - 33..131_072 {
+        smaller.put(lba, &before.sector(lba));
+    }
+    let mut other_disk = usual();
+    other_disk.damage(2, 130);
+    for lba in 131_072 - 33..131_072 {
+        other_disk.put(lba, &before.sector(lba));
+    }
+    let unreadable = |lba| Card { unreadable: Some(lba), ..usual() };
+    let mut many = Builder { entries: 8320, first_usable: 2082, ..Builder::new(512, 64) };
+    many.partitions.iter_mut().for_each(|(_, first, last, _)| (*first, *last) = (*first + 2048, *last + 2048));
+    let mut many = many.build();
+    for lba in 131_072 - 33..131_072 {
+        many.put(lba, &usual().sector(lba));
+    }
+    let mut boot_loader = usual();
+    boot_loader.put(1, &[0; 512]);
+    for lba in 2..34 {
+        boot_loader.put(lba, &[0xe5; 512]);
+    }
+    let late = Builder { first_usable: 131_050, ..Builder::new(512, 64) };
+    let late = with_fields(&late, &[(48, 131_060)]);
+    let mut dos_over_gpt = usual();
+    dos_over_gpt.put(0, &dump::load("mbr-dos").sector(0));
     let cases = [
+        ("card smaller than its image, with an old table at its end", smaller),
+        ("damaged primary array, backup of another disk", other_disk),
+        ("primary header unreadable", unreadable(1)),
+        ("primary array unreadable", unreadable(5)),
+        ("more entries than we believe, and an old backup", many),
+        ("a boot loader where the primary array was", boot_loader),
+        ("no room for the backup behind the first usable LBA", late),
+        ("an MBR over an old GPT", dos_over_gpt),
         ("both headers damaged", both_headers_gone),
         ("no protective MBR", no_mbr),
         ("protective MBR at another LBA", misplaced),

@@ -14,8 +14,8 @@ use crate::units::{Guid, Label, MIB};
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `[boot-disk]`; without it only `--disk` can name the disk.
-    pub boot_disk: Option<BootDisk>,
+    /// `[boot-disk]`; where it names no disk, only `--disk` can.
+    pub boot_disk: BootDisk,
     /// `[[partition]]`, in the order of the file, which is the order on the disk.
     pub partitions: Vec<Declared>,
     /// `[tools]`: absolute path by tool name.
@@ -37,6 +37,19 @@ pub struct BootDisk {
     pub allow_loop: bool,
 }
 
+impl BootDisk {
+    /// Whether there is anything to find the disk by.
+    pub fn names_a_disk(&self) -> bool {
+        !self.labels.is_empty() || self.device.is_some()
+    }
+}
+
+impl Default for BootDisk {
+    fn default() -> BootDisk {
+        BootDisk { labels: Vec::new(), device: None, wait: DEFAULT_WAIT, allow_loop: false }
+    }
+}
+
 /// How long to wait unless the configuration says otherwise.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
@@ -47,7 +60,7 @@ pub struct Declared {
     pub label: Label,
     /// Its partition type.
     pub partition_type: Guid,
-    /// What it shall hold; nothing is written into it where this is absent.
+    /// What it shall hold; where this is absent it is only cleared.
     pub content: Option<Content>,
     /// Share of the free space relative to the others, 0 to 1000000.
     pub weight: u32,
@@ -72,7 +85,7 @@ pub const MAX_FILE_SIZE: u64 = MIB;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read at all.
-    #[error("cannot read the configuration {}: {reason}", path.display())]
+    #[error("cannot read the configuration {}: {reason}; --config names another", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

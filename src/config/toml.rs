@@ -32,11 +32,8 @@ pub(super) fn parse(text: &str, architecture: Architecture) -> Result<Config> {
     }
     let mut warnings = Vec::new();
     let partitions = partitions(&top, architecture, &mut warnings)?;
-    if partitions.is_empty() {
-        warnings.push("no partition is declared: there is nothing to do".to_owned());
-    }
     Ok(Config {
-        boot_disk: top.table("boot-disk", BOOT_DISK)?.map(|section| boot_disk(&section)).transpose()?,
+        boot_disk: top.table("boot-disk", BOOT_DISK)?.map_or(Ok(BootDisk::default()), |section| boot_disk(&section))?,
         partitions,
         tools: top.table("tools", &[])?.map_or(Ok(Vec::new()), |section| tools(&section))?,
         warnings,
@@ -55,10 +52,6 @@ fn boot_disk(section: &Section) -> Result<BootDisk> {
         }
     }
     let device = section.string("device")?.map(|(path, span)| absolute(&path, span)).transpose()?;
-    if labels.is_empty() && device.is_none() {
-        let message = "[boot-disk] names no disk: give labels of partitions that only the boot disk has".to_owned();
-        return problem(section.span.clone(), message);
-    }
     Ok(BootDisk {
         labels: labels.into_iter().map(|(label, _)| label).collect(),
         device,
@@ -89,7 +82,7 @@ fn partition(
     let label = Label::declared(&label).or_else(|error| problem(label_span.clone(), error.to_string()))?;
     let partition_type = partition_type(section, architecture)?;
     let content = content(section, &label, partition_type, warnings)?;
-    let (size_min, size_max) = sizes(section, content.as_ref())?;
+    let (size_min, size_max) = sizes(section, &label, content.as_ref(), warnings)?;
     let declared = Declared {
         label,
         partition_type,
@@ -167,16 +160,27 @@ fn fitted(format: Format, label: &Label, warnings: &mut Vec<String>) -> String {
     let fitted = format.fit_label(&whole);
     if !fitted.eq_ignore_ascii_case(&whole) {
         let name = format.name();
-        warnings.push(format!("{label}: {name} takes a shorter label, \"{fitted}\"; set fs-label to choose another"));
+        warnings.push(format!(
+            "{label}: {name} cannot have this label and gets \"{fitted}\"; set fs-label to choose another"
+        ));
     }
     fitted
 }
 
-fn sizes(section: &Section, content: Option<&Content>) -> Result<(u64, Option<u64>)> {
+fn sizes(
+    section: &Section,
+    label: &Label,
+    content: Option<&Content>,
+    warnings: &mut Vec<String>,
+) -> Result<(u64, Option<u64>)> {
     let wish = section.size("size-min")?;
     let size_max = section.size("size-max")?;
     let floor = content.map_or(0, |content| content.format.minimum());
     let size_min = wish.unwrap_or(DEFAULT_SIZE_MIN).max(floor);
+    if let (Some(content), Some(wish)) = (content, wish.filter(|wish| *wish < floor)) {
+        let (wish, floor, format) = (show_exact(wish), show_exact(floor), content.format.name());
+        warnings.push(format!("{label}: size-min {wish} is less than {format} needs; its minimum is {floor}"));
+    }
     let Some(max) = size_max.filter(|max| *max < size_min) else {
         return Ok((size_min, size_max));
     };
@@ -340,7 +344,7 @@ impl<'a> Section<'a> {
             return Ok(None);
         };
         let text = match value.get_ref() {
-            DeValue::Integer(seconds) => seconds.to_string(),
+            DeValue::Integer(seconds) => to_i64(seconds).map_or(seconds.to_string(), |seconds| seconds.to_string()),
             DeValue::String(text) => text.to_string(),
             _ => return wrong_type(value, key, "a time: seconds, or a string such as \"30s\""),
         };

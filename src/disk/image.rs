@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::disk::mkfs::{self, Job};
-use crate::disk::{Disk, MakeError, NewPartition};
+use crate::disk::{Disk, MakeError, NewPartition, SECTOR_SIZES};
 use crate::kernel;
 use crate::units::{Extent, show_exact};
 
@@ -18,22 +18,15 @@ pub struct Image {
     path: PathBuf,
     sector_size: u32,
     size: u64,
-}
-
-/// How an image is to be looked at.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Geometry {
-    /// Bytes in a sector; found out from the GPT where absent.
-    pub sector_size: Option<u32>,
-    /// Pretend that the file had this size in bytes; what it does not have reads as zeros.
-    pub size: Option<u64>,
+    /// For each file system to be made: where it is made, and a path for its tool.
+    sparse_files: Vec<(File, PathBuf)>,
 }
 
 /// Why an image cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Exit status 69.
-    #[error("there is no {}", path.display())]
+    #[error("there is no image \"{}\"", path.display())]
     NotFound {
         /// What was given as an image.
         path: PathBuf,
@@ -63,7 +56,7 @@ pub enum OpenError {
         waited_s: u64,
     },
     /// Exit status 69.
-    #[error("{} is {kind}, not an image file", path.display())]
+    #[error("{} is {kind}: give an image file", path.display())]
     NotAnImage {
         /// What was given as an image.
         path: PathBuf,
@@ -81,6 +74,28 @@ pub enum OpenError {
         /// What the file has.
         size: u64,
     },
+    /// Exit status 64.
+    #[error(
+        "--sector-size {wish}: the partition table of {} was made for sectors of {found} bytes; leave the option out",
+        path.display()
+    )]
+    SectorSize {
+        /// The image.
+        path: PathBuf,
+        /// What --sector-size says.
+        wish: u32,
+        /// Where the table says otherwise.
+        found: u32,
+    },
+    /// Exit status 64.
+    #[error(
+        "{} has a partition table for sectors of 512 and one for sectors of 4096 bytes: say with --sector-size which \
+         one is meant", path.display()
+    )]
+    SectorSizes {
+        /// The image.
+        path: PathBuf,
+    },
     /// Exit status 74.
     #[error("cannot open {}: {reason}", path.display())]
     Io {
@@ -92,22 +107,42 @@ pub enum OpenError {
 }
 
 impl Image {
-    /// Opens an image for looking at it.
-    pub fn open(path: &Path, geometry: Geometry) -> Result<Image, OpenError> {
-        Image::open_as(path, geometry, false)
+    /// Opens an image for looking at it, with sectors of 512 bytes. `size` in bytes pretends that the file were
+    /// larger; what it does not have reads as zeros.
+    pub fn open(path: &Path, size: Option<u64>) -> Result<Image, OpenError> {
+        let mut image = Image::open_as(path, false)?;
+        let wish = size.unwrap_or(image.size);
+        if wish < image.size {
+            return Err(OpenError::Shrunk { path: path.to_owned(), wish, size: image.size });
+        }
+        image.size = wish;
+        Ok(image)
     }
 
     /// Opens an image for writing, alone: waits for its lock at most `wait`.
-    pub fn lock(path: &Path, geometry: Geometry, wait: Duration) -> Result<Image, OpenError> {
-        let image = Image::open_as(path, geometry, true)?;
-        match kernel::lock(&image.file, wait) {
-            Ok(true) => Ok(image),
-            Ok(false) => Err(OpenError::Locked { path: path.to_owned(), waited_s: wait.as_secs() }),
-            Err(reason) => Err(OpenError::Io { path: path.to_owned(), reason }),
+    pub fn lock(path: &Path, sector_size: u32, wait: Duration) -> Result<Image, OpenError> {
+        let mut image = Image::open_as(path, true)?;
+        image.sector_size = sector_size;
+        let io_error = |reason| OpenError::Io { path: path.to_owned(), reason };
+        if !kernel::lock(&image.file, wait).map_err(io_error)? {
+            return Err(OpenError::Locked { path: path.to_owned(), waited_s: wait.as_secs() });
         }
+        // Whoever held the lock may have changed the size.
+        image.size = image.file.metadata().map_err(io_error)?.len();
+        Ok(image)
     }
 
-    fn open_as(path: &Path, geometry: Geometry, writable: bool) -> Result<Image, OpenError> {
+    /// Takes the image in sectors of another size.
+    pub fn set_sector_size(&mut self, sector_size: u32) {
+        self.sector_size = sector_size;
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open_as(path: &Path, writable: bool) -> Result<Image, OpenError> {
         let io_error = |reason: io::Error| open_error(path, writable, reason);
         // The kind first: opening a FIFO would wait for its other end.
         #[allow(clippy::disallowed_methods)] // this is the door that the lint guards
@@ -116,16 +151,8 @@ impl Image {
             return Err(OpenError::NotAnImage { path: path.to_owned(), kind });
         }
         let file = kernel::open(path, writable).map_err(io_error)?;
-        let real_size = metadata.len();
-        let size = geometry.size.unwrap_or(real_size);
-        if size < real_size {
-            return Err(OpenError::Shrunk { path: path.to_owned(), wish: size, size: real_size });
-        }
-        let sector_size = match geometry.sector_size {
-            Some(sector_size) => sector_size,
-            None => find_sector_size(&file, real_size).map_err(io_error)?,
-        };
-        Ok(Image { file, path: path.to_owned(), sector_size, size })
+        let size = file.metadata().map_err(io_error)?.len();
+        Ok(Image { file, path: path.to_owned(), sector_size: SECTOR_SIZES[0], size, sparse_files: Vec::new() })
     }
 
     fn offset(&self, lba: u64) -> io::Result<u64> {
@@ -199,37 +226,48 @@ impl Disk for Image {
         self.file.sync_all()
     }
 
-    /// Each file system is made in a sparse file beside the image, and what the tool wrote is copied in.
-    fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let io = |new: &NewPartition, action| {
-            let label = new.label.clone();
-            move |reason| MakeError::Io { label, action, reason }
+    /// A sparse file beside the image for each file system, without a name.
+    fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
+        let formatted = new.iter().filter(|partition| partition.mkfs.is_some());
+        let sparse_file = |partition: &NewPartition| {
+            let image = kernel::real_path(&self.path)?;
+            let (file, node) = kernel::unnamed_file(image.parent().unwrap_or(&image))?;
+            file.set_len(partition.extent.size)?;
+            Ok((file, node))
         };
-        let mut files = Vec::new();
-        let mut jobs = Vec::new();
+        let action = "making a temporary file beside the image";
+        let files = formatted.map(|partition| sparse_file(partition).map_err(failed(partition, action)));
+        self.sparse_files = files.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Each file system is made in its sparse file, and what the tool wrote is copied in.
+    fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
         for partition in new {
-            self.clear(partition.extent).map_err(io(partition, "clearing its area"))?;
-            let Some(mkfs) = &partition.mkfs else { continue };
-            let sparse_file = kernel::unnamed_file(directory)
-                .and_then(|(file, node)| file.set_len(partition.extent.size).map(|()| (file, node)));
-            let (file, node) = sparse_file.map_err(io(partition, "making a temporary file beside the image"))?;
-            files.push(file);
-            jobs.push(Job { partition, mkfs, node });
+            self.clear(partition.extent).map_err(failed(partition, "clearing its area"))?;
         }
+        let formatted = new.iter().filter_map(|partition| Some((partition, partition.mkfs.as_ref()?)));
+        let (files, nodes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sparse_files).into_iter().unzip();
+        let jobs = formatted.zip(nodes).map(|((partition, mkfs), node)| Job { partition, mkfs, node });
+        let jobs: Vec<Job> = jobs.collect();
         mkfs::run_all(&jobs)?;
         for (file, job) in files.iter().zip(&jobs) {
             copy_data(file, &self.file, job.partition.extent)
-                .map_err(io(job.partition, "copying the file system into the image"))?;
+                .map_err(failed(job.partition, "copying the file system into the image"))?;
         }
         Ok(())
     }
 }
 
+fn failed(partition: &NewPartition, action: &'static str) -> impl FnOnce(io::Error) -> MakeError {
+    let label = partition.label.clone();
+    move |reason| MakeError::Io { label, action, reason }
+}
+
 fn open_error(path: &Path, writable: bool, reason: io::Error) -> OpenError {
     let path = path.to_owned();
     match reason.kind() {
-        io::ErrorKind::NotFound => OpenError::NotFound { path },
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpenError::NotFound { path },
         io::ErrorKind::PermissionDenied => {
             OpenError::Permission { path, action: if writable { "write" } else { "read" } }
         }
@@ -242,26 +280,9 @@ fn unsuitable(kind: std::fs::FileType) -> Option<&'static str> {
     match kind {
         _ if kind.is_dir() => Some("a directory"),
         _ if kind.is_block_device() => Some("a block device, which this version cannot work on"),
-        _ if !kind.is_file() => Some("no regular file"),
+        _ if !kind.is_file() => Some("neither a file nor a disk"),
         _ => None,
     }
-}
-
-/// The sector size under which a GPT header stands where it must: LBA 1, or the last LBA when the first is gone.
-fn find_sector_size(file: &File, size: u64) -> io::Result<u32> {
-    let sizes = [512u32, 4096];
-    let first = sizes.map(|sector_size| (u64::from(sector_size), sector_size));
-    let last = sizes.map(|sector_size| (size - size.min(u64::from(sector_size)), sector_size));
-    for (offset, sector_size) in first.into_iter().chain(last) {
-        let mut signature = [0; 8];
-        if offset + 8 <= size {
-            file.read_exact_at(&mut signature, offset)?;
-        }
-        if &signature == b"EFI PART" {
-            return Ok(sector_size);
-        }
-    }
-    Ok(sizes[0])
 }
 
 /// Copies what is neither a hole nor zeros: the target was cleared, and the image stays small.

@@ -32,11 +32,18 @@ pub trait Disk {
     /// Returns when all that was written is on the medium.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Gets ready what `make` will need, and fails where `make` would be refused it. Called before the first write;
+    /// leaves no trace.
+    fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError>;
+
     /// Makes the file systems of new partitions, which no table mentions yet, so that a cut leaves no trace of
     /// them. Writes inside their extents only, and leaves nothing of what the first and last MiB held before.
     /// Durable only after `flush`.
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError>;
 }
+
+/// The sector sizes that a GPT is made for.
+pub const SECTOR_SIZES: [u32; 2] = [512, 4096];
 
 /// The last sector's number.
 pub fn last_lba(disk: &dyn Disk) -> u64 {
@@ -88,7 +95,7 @@ pub enum MakeError {
         reason: io::Error,
     },
     /// The tool said no, or was killed.
-    #[error("{label}: {tool} failed ({status}); the last it said:\n{output}")]
+    #[error("{label}: {tool} failed ({status}). It said:\n{output}")]
     Failed {
         /// The partition.
         label: Label,
@@ -96,7 +103,7 @@ pub enum MakeError {
         tool: String,
         /// Its exit status or signal.
         status: std::process::ExitStatus,
-        /// The end of its output.
+        /// The beginning and the end of its output.
         output: String,
     },
 }

@@ -17,7 +17,7 @@ use share::{Claim, Kind, share};
 pub struct Plan {
     /// Bytes to which new starts and sizes are aligned.
     pub alignment: u64,
-    /// Partitions to be made, in the order of the declaration.
+    /// Partitions to be made.
     pub new: Vec<New>,
     /// Numbers of the partitions that were declared and are there.
     pub kept: Vec<u32>,
@@ -64,8 +64,8 @@ pub enum Error {
     },
     /// Not enough entries in the table. Exit status 73.
     #[error(
-        "the table has {slots} entries, {used} are in use, {needed} more are needed: make an image with a larger \
-         table (sfdisk: table-length)"
+        "the table has {slots} entries, {used} are in use, {needed} more are needed, and Linux shows none above 255: \
+         make an image with a larger table (sfdisk: table-length)"
     )]
     NoSlot {
         /// Entries in the table.
@@ -102,27 +102,55 @@ pub type Guids<'a> = dyn FnMut(Guid, u64, u32) -> Option<Guid> + 'a;
 /// Plans what is missing of `declared` on a disk laid out as `layout`.
 pub fn plan(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut Guids) -> Result<Plan, Error> {
     let mut plan = Plan { alignment, new: Vec::new(), kept: Vec::new(), dropped: Vec::new(), warnings: Vec::new() };
-    let mut missing = Vec::new();
     for wish in declared {
-        match find(wish, layout)? {
-            Some(existing) => {
-                plan.kept.push(existing.number);
-                plan.warnings.extend(differences(wish, existing));
-            }
-            None => missing.push(wish),
+        if let Some(existing) = find(wish, layout)? {
+            plan.kept.push(existing.number);
+            plan.warnings.extend(differences(wish, existing));
         }
     }
-    let sized: Vec<Sized> = missing.iter().map(|wish| sized(wish, alignment)).collect::<Result<_, _>>()?;
-    let areas = layout.free_areas(alignment);
-    let allocation = allocate(&sized, &areas, layout, &mut plan)?;
-    let extents = place(&sized, &areas, &allocation, alignment);
-    let numbers = numbers(layout, extents.iter().flatten().count())?;
-    let placed = sized.iter().zip(extents).filter_map(|(sized, extent)| Some((sized.wish, extent?)));
-    for ((wish, extent), number) in placed.zip(numbers) {
-        let guid = unique_guid(wish, declared, layout, &plan.new, guids).ok_or(Error::NoGuid)?;
-        plan.new.push(new(wish, number, extent, guid));
+    // What is left out may fit into what the others did not take. The next run would see that: so does this one, until
+    // nothing more fits.
+    let mut layout = layout.clone();
+    loop {
+        let missing = declared.iter().filter(|wish| find(wish, &layout).is_ok_and(|found| found.is_none()));
+        let missing: Vec<Sized> = missing.map(|wish| sized(wish, alignment)).collect::<Result<_, _>>()?;
+        let placed = place_all(&missing, &layout, alignment)?;
+        if placed.is_empty() {
+            plan.leave_out(&missing);
+            return Ok(plan);
+        }
+        for (wish, number, extent) in placed {
+            let guid = unique_guid(wish, declared, &layout, guids).ok_or(Error::NoGuid)?;
+            let new = new(wish, number, extent, guid);
+            plan.warnings.extend(too_large(wish, extent, layout.sector_size));
+            layout.insert(new.partition.clone());
+            plan.new.push(new);
+        }
     }
-    Ok(plan)
+}
+
+impl Plan {
+    fn leave_out(&mut self, missing: &[Sized]) {
+        for Sized { wish, min, .. } in missing {
+            let (label, priority, least) = (&wish.label, wish.priority, show_exact(*min));
+            self.warnings.push(format!("{label}: left out, priority {priority}: there is no room for its {least}"));
+            self.dropped.push(label.clone());
+        }
+    }
+}
+
+/// Numbers and places for as many of the missing as fit.
+fn place_all<'a>(
+    missing: &[Sized<'a>],
+    layout: &Layout,
+    alignment: u64,
+) -> Result<Vec<(&'a Declared, u32, Extent)>, Error> {
+    let areas = layout.free_areas(alignment);
+    let numbers = free_numbers(layout);
+    let allocation = allocate(missing, &areas, layout, numbers.len())?;
+    let extents = place(missing, &areas, &allocation, alignment);
+    let placed = missing.iter().zip(extents).filter_map(|(sized, extent)| Some((sized.wish, extent?)));
+    Ok(placed.zip(numbers).map(|((wish, extent), number)| (wish, number, extent)).collect())
 }
 
 /// The alignment for a disk: 1 MiB, raised to the erase size that a card names when that is a power of two, at
@@ -186,28 +214,36 @@ fn sized(wish: &Declared, alignment: u64) -> Result<Sized<'_>, Error> {
     })
 }
 
+/// Part of a partition may be of no use to its file system.
+fn too_large(wish: &Declared, extent: Extent, sector_size: u32) -> Option<String> {
+    let format = wish.content.as_ref()?.format;
+    let maximum = format.maximum(sector_size).filter(|maximum| *maximum < extent.size)?;
+    let (label, size, maximum) = (&wish.label, show_exact(extent.size), show_exact(maximum));
+    Some(format!("{label}: {} can use {maximum} of its {size}; set size-max", format.name()))
+}
+
 /// For each missing partition the index of its area, or nothing when it was dropped.
 type Allocation = Vec<Option<usize>>;
 
 /// Finds an area for each; as long as that fails, drops the optional ones, highest priority number first.
-fn allocate(sized: &[Sized], areas: &[FreeArea], layout: &Layout, plan: &mut Plan) -> Result<Allocation, Error> {
+fn allocate(sized: &[Sized], areas: &[FreeArea], layout: &Layout, numbers: usize) -> Result<Allocation, Error> {
     let mut limit = i32::MAX;
     loop {
         let wanted: Vec<bool> = sized.iter().map(|sized| sized.wish.priority <= limit).collect();
-        if let Some(allocation) = allocate_wanted(sized, &wanted, areas) {
+        let count = wanted.iter().filter(|wanted| **wanted).count();
+        let allocation = if count <= numbers { allocate_wanted(sized, &wanted, areas) } else { None };
+        if let Some(allocation) = allocation {
             return Ok(allocation);
         }
         let remaining = sized.iter().zip(&wanted).filter(|(_, wanted)| **wanted);
-        let highest = remaining.map(|(sized, _)| sized.wish.priority).max().filter(|priority| *priority > 0);
-        let Some(highest) = highest else {
-            return Err(no_space(sized, &wanted, areas, layout));
-        };
-        for dropped in sized.iter().filter(|sized| sized.wish.priority == highest) {
-            let (label, least) = (&dropped.wish.label, show_exact(dropped.min));
-            plan.warnings.push(format!("{label}: left out, priority {highest}: there is no room for its {least}"));
-            plan.dropped.push(label.clone());
+        match remaining.map(|(sized, _)| sized.wish.priority).max() {
+            Some(highest) if highest > 0 => limit = highest - 1,
+            _ if count > numbers => {
+                let (slots, used) = (layout.slots, layout.partitions.len());
+                return Err(Error::NoSlot { slots, used, needed: count });
+            }
+            _ => return Err(no_space(sized, &wanted, areas, layout)),
         }
-        limit = highest - 1;
     }
 }
 
@@ -232,20 +268,33 @@ fn allocate_wanted(sized: &[Sized], wanted: &[bool], areas: &[FreeArea]) -> Opti
 }
 
 fn no_space(sized: &[Sized], wanted: &[bool], areas: &[FreeArea], layout: &Layout) -> Error {
-    let wishes = sized.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(sized, _)| sized);
-    let needed: Vec<String> = wishes.map(|sized| format!("{} {}", sized.wish.label, show_exact(sized.min))).collect();
-    let free: Vec<String> =
-        areas.iter().map(|area| format!("{} at byte {}", show_exact(area.extent.size), area.extent.start)).collect();
+    let wishes: Vec<&Sized> = sized.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(sized, _)| sized).collect();
+    let floor = |sized: &Sized| sized.wish.content.as_ref().map_or(0, |content| content.format.minimum());
+    let mut needed: Vec<String> = wishes.iter().map(|sized| need(sized, floor(sized))).collect();
+    if needed.len() > 1 {
+        let sum = wishes.iter().fold(0u64, |sum, sized| sum.saturating_add(sized.min));
+        needed.push(format!("together {}", show_exact(sum)));
+    }
+    let free = |area: &FreeArea| format!("{} at byte {}", show_exact(area.extent.size), area.extent.start);
+    let free: Vec<String> = areas.iter().map(free).collect();
     let leading = layout.leading_gap();
-    let remedy = match leading > MIB {
-        true => format!(
-            "The {} before the first partition are not used: boot loaders live there. Use a larger card, or lower size-min",
-            show_exact(leading)
-        ),
-        false => "Use a larger card, or lower size-min".to_owned(),
-    };
-    let free = if free.is_empty() { "nothing".to_owned() } else { free.join(", ") };
-    Error::NoSpace { needed: needed.join(", "), free, remedy }
+    let unused = (leading > MIB).then(|| {
+        let leading = show_exact(leading);
+        format!("The {leading} before the first partition are not used: boot loaders live there. ")
+    });
+    let can_shrink = wishes.iter().any(|sized| sized.min > floor(sized).max(1));
+    let remedy = if can_shrink { "Use a larger card, or lower size-min" } else { "Use a larger card" };
+    Error::NoSpace {
+        needed: needed.join(", "),
+        free: if free.is_empty() { "nothing".to_owned() } else { free.join(", ") },
+        remedy: unused.unwrap_or_default() + remedy,
+    }
+}
+
+fn need(sized: &Sized, floor: u64) -> String {
+    let own = sized.wish.content.as_ref().filter(|_| sized.wish.size_min <= floor);
+    let because = own.map(|content| format!(", the least for {}", content.format.name())).unwrap_or_default();
+    format!("{} {}{because}", sized.wish.label, show_exact(sized.min))
 }
 
 /// Shares each area among its partitions and puts them one behind the other.
@@ -279,33 +328,24 @@ fn share_area(area: &FreeArea, claims: &[Claim], alignment: u64) -> Vec<u64> {
     share(area.extent.size.saturating_add(own), alignment, &all).split_off(1)
 }
 
-/// Numbers for `count` new partitions: behind the highest in use, so that none of the others can be mistaken for
-/// another; where the table ends, the lowest that are free.
-fn numbers(layout: &Layout, count: usize) -> Result<Vec<u32>, Error> {
+/// Numbers for new partitions: those behind the highest in use, so that none of the others can be mistaken for
+/// another; then, from the lowest, those that are free. Linux shows no partition with a number above 255.
+fn free_numbers(layout: &Layout) -> Vec<u32> {
+    const LARGEST_NUMBER: u32 = 255;
     let used: Vec<u32> = layout.partitions.iter().map(|partition| partition.number).collect();
     let highest = used.iter().copied().max().unwrap_or(0);
-    let free = (highest + 1..=layout.slots).chain((1..=highest).filter(|number| !used.contains(number)));
-    let numbers: Vec<u32> = free.take(count).collect();
-    match numbers.len() == count {
-        true => Ok(numbers),
-        false => Err(Error::NoSlot { slots: layout.slots, used: used.len(), needed: count }),
-    }
+    let numbers = (highest + 1..=layout.slots).chain(1..=highest);
+    numbers.filter(|number| *number <= LARGEST_NUMBER && !used.contains(number)).collect()
 }
 
-fn unique_guid(
-    wish: &Declared,
-    declared: &[Declared],
-    layout: &Layout,
-    new: &[New],
-    guids: &mut Guids,
-) -> Option<Guid> {
+fn unique_guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Guids) -> Option<Guid> {
     let same_type = declared.iter().filter(|other| other.partition_type == wish.partition_type);
     let ordinal = same_type.take_while(|other| other.label != wish.label).count() as u64;
-    let existing = layout.partitions.iter().chain(new.iter().map(|new| &new.partition));
-    let taken: Vec<Guid> = existing.map(|partition| partition.guid).collect();
+    let is_taken = |guid: &Guid| layout.partitions.iter().any(|partition| partition.guid == *guid);
     // One more answer than there are GUIDs to collide with must be enough of any source that is worth its name.
-    let mut answers = (0..).map(|attempt| guids(wish.partition_type, ordinal, attempt)).take(taken.len() + 1);
-    answers.find(|guid| guid.is_none_or(|guid| !taken.contains(&guid))).flatten()
+    let answers = (0..).map(|attempt| guids(wish.partition_type, ordinal, attempt));
+    let mut answers = answers.take(layout.partitions.len() + 1);
+    answers.find(|guid| guid.is_none_or(|guid| !is_taken(&guid))).flatten()
 }
 
 fn new(wish: &Declared, number: u32, extent: Extent, guid: Guid) -> New {

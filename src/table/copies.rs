@@ -8,6 +8,7 @@
 use crate::disk::{Disk, last_lba, read_sectors};
 use crate::table::gpt::{Copy, Defect, Header, PRIMARY_LBA, Place};
 use crate::table::mbr::{MbrError, ProtectiveMbr};
+use crate::table::rescue::{find_backup, find_home};
 use crate::table::{Layout, Partition};
 use crate::units::{Extent, Guid};
 
@@ -73,18 +74,45 @@ pub enum Error {
     /// LBA 0 announces no GPT.
     #[error(transparent)]
     Mbr(#[from] MbrError),
-    /// Neither copy can be believed.
+    /// The primary is damaged and nothing can stand in for it.
     #[error(
-        "neither copy of the partition table is valid. Primary at LBA 1: {primary}. Backup at LBA {backup_lba}: \
-         {backup}. Flash the image again, or repair the table with gdisk"
+        "the primary partition table is damaged ({primary}), and there is no valid backup: {}. Flash the image again, \
+         or repair the table with gdisk",
+        tried(backups)
     )]
     NoValidCopy {
         /// What is wrong with the primary.
         primary: Defect,
-        /// Where the backup was looked for last.
-        backup_lba: u64,
-        /// What is wrong with it.
-        backup: Defect,
+        /// Where backups were looked for, and what is wrong there.
+        backups: Vec<(u64, Defect)>,
+    },
+    /// The primary is as somebody wrote it, and Linux does not take it.
+    #[error("the primary partition table cannot be used: {0}. Flash the image again, or repair the table with gdisk")]
+    Unusable(Defect),
+    /// Exit status 74: nothing is known about the table.
+    #[error("cannot read the partition table at LBA {lba}: {reason}")]
+    Unreadable {
+        /// Where.
+        lba: u64,
+        /// What the system said.
+        reason: String,
+    },
+    /// The place of the primary array holds something else.
+    #[error(
+        "the primary partition table is damaged, and its entry array is not at LBA {0}, where something else is: \
+         a boot loader, perhaps. Repair the table with gdisk"
+    )]
+    HomeTaken(u64),
+    /// There is no room for a backup behind the first usable LBA.
+    #[error(
+        "the backup table needs the LBAs from {from} on, but partitions may begin at LBA {first_usable} only: \
+         the disk is too small for its table. Repair the table with gdisk"
+    )]
+    NoRoomForBackup {
+        /// Where it would begin.
+        from: u64,
+        /// Where partitions may begin.
+        first_usable: u64,
     },
     /// The primary is damaged and there are backups of different tables.
     #[error(
@@ -96,6 +124,17 @@ pub enum Error {
         primary: Defect,
         /// Where the two are.
         at: [u64; 2],
+    },
+    /// The disk was cut, or the image written to a card that is too small.
+    #[error(
+        "the card is smaller than its image: partitions may reach up to LBA {last}, the card ends at LBA {disk_end}. \
+         Use a larger card"
+    )]
+    DiskTooSmall {
+        /// Last usable LBA of the table.
+        last: u64,
+        /// Last LBA of the disk.
+        disk_end: u64,
     },
     /// An array that is neither before nor behind the usable range.
     #[error(
@@ -166,11 +205,14 @@ impl Table {
         let mbr = ProtectiveMbr::parse(first_sector, Header::read(disk, PRIMARY_LBA).is_ok())?;
         let (source, defect) = match Copy::read(disk, PRIMARY_LBA) {
             Ok(primary) => (primary, None),
-            Err(defect) => (find_backup(disk, &mbr, &defect)?, Some(defect)),
+            Err(defect) if defect.is_damage() => (find_backup(disk, &mbr, &defect)?, Some(defect)),
+            Err(Defect::DiskTooSmall { last, disk_end }) => return Err(Error::DiskTooSmall { last, disk_end }),
+            Err(Defect::Unreadable(reason)) => return Err(Error::Unreadable { lba: PRIMARY_LBA, reason }),
+            Err(defect) => return Err(Error::Unusable(defect)),
         };
         let (primary, home) = match defect {
             None => primary_state(&source.header)?,
-            Some(defect) => (Primary::Damaged(defect), find_home(disk, &source)),
+            Some(defect) => (Primary::Damaged(defect), find_home(disk, &source)?),
         };
         check_home(&source.header, home)?;
         check_partitions(&source, home)?;
@@ -234,7 +276,7 @@ impl Table {
         let backup = match &self.backup {
             Backup::Current => None,
             Backup::Differs => Some(format!("the backup table at LBA {end} is brought up to date")),
-            Backup::Damaged(Defect::NoSignature) => {
+            Backup::Damaged(_) if self.source.header.backup_lba() != end => {
                 Some(format!("the backup table moves to the end of the disk, LBA {end}"))
             }
             Backup::Damaged(defect) => Some(format!("the backup table at LBA {end} is written anew: {defect}")),
@@ -294,60 +336,17 @@ fn check_home(header: &Header, home: u64) -> Result<(), Error> {
     if home == USUAL_HOME_LBA || free_tail { Ok(()) } else { Err(Error::ReservedInUse) }
 }
 
-/// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
-/// flashed image ended.
-fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &Defect) -> Result<Copy, Error> {
-    let end = last_lba(disk);
-    let named = Header::read(disk, PRIMARY_LBA).ok().map(|header| header.alternate_lba());
-    let mut places = vec![end];
-    places.extend(named.into_iter().chain([mbr.covered_end()]).filter(|lba| (2..end).contains(lba)));
-    places.dedup();
-    let mut found: Vec<Copy> = Vec::new();
-    let mut at_end = Defect::NoSignature;
-    for lba in places {
-        match Copy::read(disk, lba) {
-            Ok(copy) if copy.header.alternate_lba() == PRIMARY_LBA => found.push(copy),
-            Ok(copy) if lba == end => at_end = Defect::MyLba(copy.header.alternate_lba()),
-            Err(defect) if lba == end => at_end = defect,
-            _ => {}
-        }
-    }
-    let differing = found.iter().find(|copy| !same_table(copy, &found[0])).map(|copy| copy.header.my_lba());
-    match (found.into_iter().next(), differing) {
-        (None, _) => Err(Error::NoValidCopy { primary: primary.clone(), backup_lba: end, backup: at_end }),
-        (Some(first), Some(other)) => {
-            Err(Error::BackupsDiffer { primary: primary.clone(), at: [first.header.my_lba(), other] })
-        }
-        (Some(copy), None) => Ok(copy),
-    }
+fn tried(backups: &[(u64, Defect)]) -> String {
+    backups.iter().map(|(lba, defect)| format!("at LBA {lba}: {defect}")).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether two copies describe the same partitions of the same disk, wherever they stand.
-fn same_table(a: &Copy, b: &Copy) -> bool {
+pub(super) fn same_table(a: &Copy, b: &Copy) -> bool {
     let key = |copy: &Copy| {
         let header = &copy.header;
         (header.disk_guid(), header.entries(), header.first_usable_lba(), header.partition_entry_array_crc32())
     };
     key(a) == key(b)
-}
-
-/// Where the array of a damaged primary belongs. A backup does not say, so: where a whole array is, else where the
-/// damaged header says, else the usual place. A boot loader may be anywhere else before the first usable LBA.
-fn find_home(disk: &mut dyn Disk, source: &Copy) -> u64 {
-    const SEARCHED_SECTORS: u64 = 4096;
-    let sectors = source.header.array_sectors();
-    let last_start = source.header.first_usable_lba().saturating_sub(sectors);
-    let fits = |lba: &u64| (USUAL_HOME_LBA..=last_start).contains(lba);
-    let named = Header::read(disk, PRIMARY_LBA).ok().map(|header| header.partition_entry_lba()).filter(fits);
-    let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(SEARCHED_SECTORS) + sectors;
-    let area = read_sectors(disk, USUAL_HOME_LBA, searched).unwrap_or_default();
-    let sector_size = u64::from(disk.sector_size());
-    let is_whole = |lba: &u64| {
-        let at = usize::try_from((lba - USUAL_HOME_LBA) * sector_size).ok();
-        at.and_then(|at| area.get(at..)).is_some_and(|rest| rest.starts_with(&source.array))
-    };
-    let whole = named.into_iter().chain(USUAL_HOME_LBA..USUAL_HOME_LBA + SEARCHED_SECTORS).filter(fits).find(is_whole);
-    whole.or(named).unwrap_or(USUAL_HOME_LBA)
 }
 
 fn check_partitions(source: &Copy, home: u64) -> Result<(), Error> {
@@ -403,6 +402,10 @@ fn end_of_disk(disk: &mut dyn Disk, header: &Header) -> End {
 }
 
 fn check_end(source: &Copy, end: &End) -> Result<(), Error> {
+    let first_usable = source.header.first_usable_lba();
+    if end.last_usable_lba < first_usable {
+        return Err(Error::NoRoomForBackup { from: end.last_usable_lba + 1, first_usable });
+    }
     let sector_size = source.header.sector().len() as u64;
     let last = |partition: &Partition| (partition.extent.end() - 1) / sector_size;
     match source.partitions().into_iter().find(|partition| last(partition) > end.last_usable_lba) {

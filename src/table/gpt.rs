@@ -43,6 +43,10 @@ pub enum Defect {
     HeaderCrc { stored: u32, computed: u32 },
     #[error("its header says that it belongs to LBA {0}")]
     MyLba(u64),
+    #[error("its header says that the other copy is at LBA {0} instead of 1")]
+    NoBackup(u64),
+    #[error("it is of another disk, {0}")]
+    OtherDisk(Guid),
     #[error("its entries have {0} bytes, Linux reads only tables with 128")]
     EntrySize(u32),
     #[error("it claims {0} entries, 1 to 8192 are believable")]
@@ -59,10 +63,39 @@ pub enum Defect {
     Unreadable(String),
 }
 
+impl Defect {
+    /// Whether this is what a power cut, a stray write or a dying card leaves, so that the other copy may stand in. A
+    /// header whose CRC is right and whose values are not was written so: whoever did that is to be asked.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Defect::NoSignature | Defect::HeaderSize(_) | Defect::HeaderCrc { .. } => true,
+            Defect::MyLba(_) | Defect::ArrayCrc { .. } => true,
+            Defect::NoBackup(_)
+            | Defect::OtherDisk(_)
+            | Defect::EntrySize(_)
+            | Defect::EntryCount(_)
+            | Defect::Usable { .. } => false,
+            Defect::DiskTooSmall { .. } | Defect::ArrayPlace(_) | Defect::Unreadable(_) => false,
+        }
+    }
+}
+
 /// A header sector, as read. Believable only as part of a [`Copy`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     sector: Vec<u8>,
+}
+
+/// Whether a disk, taken in sectors of its size, has a header whose bytes are right in either of the usual places.
+pub fn is_there(disk: &mut dyn Disk) -> bool {
+    [PRIMARY_LBA, last_lba(disk)]
+        .into_iter()
+        .any(|lba| Header::read(disk, lba).is_ok_and(|header| header.crc_is_right()))
+}
+
+/// Whether a disk, taken in sectors of its size, has or had a header in either of the usual places.
+pub fn was_there(disk: &mut dyn Disk) -> bool {
+    [PRIMARY_LBA, last_lba(disk)].into_iter().any(|lba| Header::read(disk, lba).is_ok())
 }
 
 /// A whole copy of the table: a header that checks out, and the array that it names.
@@ -128,6 +161,12 @@ impl Header {
         let header = Header::read(disk, lba)?;
         header.check(lba, last_lba(disk))?;
         Ok(header)
+    }
+
+    /// Whether the header's bytes are those that were written, whatever they say.
+    pub fn crc_is_right(&self) -> bool {
+        let header_size = self.u32(field::HEADER_SIZE) as usize;
+        (field::END..=self.sector.len()).contains(&header_size) && self.u32(field::HEADER_CRC32) == self.computed_crc()
     }
 
     fn check(&self, lba: u64, last_lba: u64) -> Result<(), Defect> {
@@ -295,15 +334,28 @@ pub struct Place {
     pub partition_entry_lba: u64,
 }
 
+/// Whether a sector can be part of an entry array of a disk with so many sectors: every entry is empty or has a
+/// place on the disk. Code and text are not like that.
+pub fn may_be_entries(sector: &[u8], disk_sectors: u64) -> bool {
+    sector.chunks_exact(ENTRY_SIZE).all(|entry| {
+        let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
+        let used = entry[..16] != [0; 16] && 1 < first && first <= last && last < disk_sectors;
+        used || entry.iter().all(|byte| *byte == 0)
+    })
+}
+
+fn u64_at(entry: &[u8], at: usize) -> u64 {
+    entry[at..at + 8].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
 fn unreadable(error: std::io::Error) -> Defect {
     Defect::Unreadable(error.to_string())
 }
 
 /// An entry's bytes: type 0, GUID 16, first LBA 32, last LBA 40, attributes 48, name 56 (UEFI 5.3.3).
 fn decode(entry: &[u8], number: u32, sector_size: u64) -> Partition {
-    let u64_at = |at: usize| entry[at..at + 8].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
     let guid_at = |at: usize| Guid::from_disk(std::array::from_fn(|index| entry[at + index]));
-    let (first, last) = (u64_at(32), u64_at(40));
+    let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
     // A reversed extent has no size; whoever looks at the table's sanity finds it there.
     let sectors = last.checked_sub(first).map_or(0, |difference| difference.saturating_add(1));
     Partition {
@@ -312,7 +364,7 @@ fn decode(entry: &[u8], number: u32, sector_size: u64) -> Partition {
         label: Label::from_units(entry[56..].chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]))),
         partition_type: guid_at(0),
         guid: guid_at(16),
-        attributes: u64_at(48),
+        attributes: u64_at(entry, 48),
     }
 }
 

@@ -62,10 +62,11 @@ impl ProtectiveMbr {
             return Err(MbrError::Misplaced(u32_at(&sector, at + 8)));
         }
         let records: Vec<String> = used.iter().filter_map(|at| describe(&sector, *at)).collect();
-        Err(match (has_gpt_header, records.is_empty()) {
-            (true, _) => MbrError::Unprotected,
-            (false, true) => MbrError::None,
-            (false, false) => MbrError::Dos { records },
+        Err(match (records.is_empty(), has_gpt_header) {
+            // Whatever an old GPT left in LBA 1: a live MBR must not be taken for a GPT that lost its protection.
+            (false, _) => MbrError::Dos { records },
+            (true, true) => MbrError::Unprotected,
+            (true, false) => MbrError::None,
         })
     }
 
@@ -95,7 +96,11 @@ fn describe(sector: &[u8], at: usize) -> Option<String> {
     let (start, sectors) = (u32_at(sector, at + 8), u32_at(sector, at + 12));
     (matches!(boot_flag, 0 | 0x80) && start > 0 && sectors > 0).then(|| {
         let number = (at - RECORDS) / RECORD_SIZE + 1;
-        format!("partition {number}: type 0x{:02x}, {}", sector[at + 4], show_size(u64::from(sectors) * 512))
+        format!(
+            "partition {number}: type 0x{:02x}, {}",
+            sector[at + 4],
+            show_size(u64::from(sectors) * sector.len() as u64)
+        )
     })
 }
 
@@ -143,8 +148,10 @@ mod tests {
     #[test]
     fn what_announces_no_gpt_is_named() {
         let error = |sector, gpt| ProtectiveMbr::parse(sector, gpt).unwrap_err();
-        let dos = error(sector(&[(0x0b, 16384, 61440), (0x83, 77824, 1 << 20)]), false).to_string();
-        assert!(dos.contains("MBR (DOS)") && dos.contains("partition 2: type 0x83, 512.0 MiB"), "{dos}");
+        for old_gpt_header in [false, true] {
+            let dos = error(sector(&[(0x0b, 16384, 61440), (0x83, 77824, 1 << 20)]), old_gpt_header).to_string();
+            assert!(dos.contains("MBR (DOS)") && dos.contains("partition 2: type 0x83, 512.0 MiB"), "{dos}");
+        }
         assert_eq!(error(sector(&[(0xee, 2, 100)]), true), MbrError::Misplaced(2));
         assert_eq!(error(vec![0; 512], true), MbrError::Unprotected);
         assert_eq!(error(vec![0; 512], false), MbrError::None);

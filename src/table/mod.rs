@@ -1,11 +1,13 @@
 //! Which table: what is on the disk, in terms that the planner understands.
 //!
-//! `mbr` and `gpt` know bytes; `copies` knows which of a disk's two GPT copies counts and where they belong.
+//! `mbr` and `gpt` know bytes; `copies` knows which of a disk's two GPT copies counts and where they belong, `rescue`
+//! what stands in for a damaged primary.
 //! Nothing here writes.
 
 pub mod copies;
 pub mod gpt;
 pub mod mbr;
+mod rescue;
 
 use crate::units::{Extent, Guid, Label, round_down, round_up};
 
@@ -60,6 +62,12 @@ impl Layout {
             true => vec![self.area(None, self.usable.end(), alignment)],
             false => behind.filter(|area| area.extent.size > 0).collect(),
         }
+    }
+
+    /// Adds a partition, keeping the order of the disk.
+    pub fn insert(&mut self, partition: Partition) {
+        let at = self.partitions.partition_point(|other| other.extent < partition.extent);
+        self.partitions.insert(at, partition);
     }
 
     /// Bytes between the start of the usable range and the first partition, which are never used.

@@ -77,7 +77,8 @@ impl Builder {
             sector[at + 8..at + 12].copy_from_slice(&(start as u32).to_le_bytes());
             sector[at + 12..at + 16].copy_from_slice(&(sectors as u32).to_le_bytes());
         };
-        record(0, 0xee, 1, self.sectors - 1);
+        // A hybrid's protective record ends where its first partition begins.
+        record(0, 0xee, 1, if self.hybrid_mbr { 2047 } else { self.sectors - 1 });
         if self.hybrid_mbr {
             record(1, 0x0c, 2048, 2048);
         }

@@ -26,11 +26,13 @@ pub struct Card {
     pub events: Vec<Event>,
     /// Fail the n-th write or flush from now on.
     pub fail_after: Option<usize>,
+    /// A sector that cannot be read.
+    pub unreadable: Option<u64>,
 }
 
 impl Card {
     pub fn new(sector_size: u32, sectors: u64) -> Card {
-        Card { sector_size, sectors, content: BTreeMap::new(), events: Vec::new(), fail_after: None }
+        Card { sector_size, sectors, content: BTreeMap::new(), events: Vec::new(), fail_after: None, unreadable: None }
     }
 
     pub fn sector(&self, lba: u64) -> Vec<u8> {
@@ -81,7 +83,11 @@ impl Disk for Card {
     fn read(&mut self, lba: u64, buffer: &mut [u8]) -> io::Result<()> {
         let size = self.sector_size as usize;
         assert_eq!(buffer.len() % size, 0, "reads are whole sectors");
-        assert!(lba + (buffer.len() / size) as u64 <= self.sectors, "read beyond the end");
+        let end = lba + (buffer.len() / size) as u64;
+        assert!(end <= self.sectors, "read beyond the end");
+        if self.unreadable.is_some_and(|bad| (lba..end).contains(&bad)) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         for (index, sector) in buffer.chunks_mut(size).enumerate() {
             sector.copy_from_slice(&self.sector(lba + index as u64));
         }
@@ -103,6 +109,10 @@ impl Disk for Card {
     fn flush(&mut self) -> io::Result<()> {
         self.event()?;
         self.events.push(Event::Flush);
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: &[NewPartition]) -> Result<(), MakeError> {
         Ok(())
     }
 

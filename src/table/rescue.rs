@@ -1,0 +1,73 @@
+//! What stands in for a damaged primary: the backup that counts, and the place where the primary array belongs.
+//!
+//! Guesses nothing that a write could not take back: where two answers are possible, it refuses.
+
+use crate::disk::{Disk, last_lba, read_sectors};
+use crate::table::copies::{Error, USUAL_HOME_LBA, same_table};
+use crate::table::gpt::{Copy, Defect, Header, PRIMARY_LBA, may_be_entries};
+use crate::table::mbr::ProtectiveMbr;
+
+/// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
+/// flashed image ended. When the primary's header is whole, the backup must be of the same disk.
+pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &Defect) -> Result<Copy, Error> {
+    let end = last_lba(disk);
+    let header = Header::read(disk, PRIMARY_LBA).ok();
+    let named = header.as_ref().map(Header::alternate_lba);
+    let owner = header.filter(Header::crc_is_right).map(|header| header.disk_guid());
+    let mut places = vec![end];
+    places.extend(named.into_iter().chain([mbr.covered_end()]).filter(|lba| (2..end).contains(lba)));
+    places.dedup();
+    let (mut found, mut backups) = (Vec::new(), Vec::new());
+    for lba in places {
+        match Copy::read(disk, lba) {
+            Ok(copy) if copy.header.alternate_lba() != PRIMARY_LBA => {
+                backups.push((lba, Defect::NoBackup(copy.header.alternate_lba())));
+            }
+            Ok(copy) if owner.is_some_and(|owner| owner != copy.header.disk_guid()) => {
+                backups.push((lba, Defect::OtherDisk(copy.header.disk_guid())));
+            }
+            Ok(copy) => found.push(copy),
+            Err(Defect::Unreadable(reason)) => return Err(Error::Unreadable { lba, reason }),
+            Err(defect) => backups.push((lba, defect)),
+        }
+    }
+    let differing = found.iter().find(|copy| !same_table(copy, &found[0])).map(|copy| copy.header.my_lba());
+    match (found.into_iter().next(), differing) {
+        (None, _) => Err(Error::NoValidCopy { primary: primary.clone(), backups }),
+        (Some(first), Some(other)) => {
+            Err(Error::BackupsDiffer { primary: primary.clone(), at: [first.header.my_lba(), other] })
+        }
+        (Some(copy), None) => Ok(copy),
+    }
+}
+
+/// Where the array of a damaged primary belongs. A backup does not say, so: where a whole array is, else where the
+/// damaged header says, else the usual place. A boot loader may be anywhere before the first usable LBA, so that a
+/// place that holds anything else is not taken.
+pub(super) fn find_home(disk: &mut dyn Disk, source: &Copy) -> Result<u64, Error> {
+    const SEARCHED_SECTORS: u64 = 4096;
+    let (disk_sectors, sectors) = (disk.sectors(), source.header.array_sectors());
+    let last_start = source.header.first_usable_lba().saturating_sub(sectors);
+    let fits = |lba: &u64| (USUAL_HOME_LBA..=last_start).contains(lba);
+    let named = Header::read(disk, PRIMARY_LBA).ok().map(|header| header.partition_entry_lba()).filter(fits);
+    let guess = named.unwrap_or(USUAL_HOME_LBA);
+    let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(SEARCHED_SECTORS) + sectors;
+    let area = read_at(disk, USUAL_HOME_LBA, searched.min(disk_sectors - USUAL_HOME_LBA))?;
+    let sector_size = source.header.sector().len();
+    let at = |lba: u64| usize::try_from(lba - USUAL_HOME_LBA).ok().and_then(|index| area.get(index * sector_size..));
+    let is_whole = |lba: &u64| at(*lba).is_some_and(|rest| rest.starts_with(&source.array));
+    // An array without entries is zeros, which are whole everywhere.
+    let has_entries = source.array.iter().any(|byte| *byte != 0);
+    let elsewhere = (USUAL_HOME_LBA..USUAL_HOME_LBA + SEARCHED_SECTORS).filter(fits).filter(|_| has_entries);
+    if let Some(whole) = [guess].into_iter().chain(elsewhere).find(is_whole) {
+        return Ok(whole);
+    }
+    let torn = read_at(disk, guess, sectors.min(disk_sectors - guess))?;
+    let foreign = torn.chunks(sector_size).filter(|sector| !may_be_entries(sector, disk_sectors)).count();
+    // One sector may be the damage itself.
+    if foreign <= 1 { Ok(guess) } else { Err(Error::HomeTaken(guess)) }
+}
+
+fn read_at(disk: &mut dyn Disk, lba: u64, sectors: u64) -> Result<Vec<u8>, Error> {
+    read_sectors(disk, lba, sectors).map_err(|error| Error::Unreadable { lba, reason: error.to_string() })
+}
