@@ -22,7 +22,7 @@ use std::io;
 use crate::disk::{Disk, MakeError, NewPartition};
 use crate::plan::Plan;
 use crate::table::copies::{Backup, Primary, Table, detour, without_detour};
-use crate::table::gpt::{Copy, Header, PRIMARY_LBA, Place};
+use crate::table::gpt::{Header, PRIMARY_LBA, Place, TableCopy};
 
 /// Where in the order a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +144,7 @@ fn describe(action: &Action) -> String {
 /// names the source's; nothing of the source copy is touched.
 fn primary(table: &Table) -> Vec<Step> {
     let stage = Stage::Primary;
-    let Copy { header, array } = &table.source;
+    let TableCopy { header, array } = &table.source;
     let end = Place {
         my_lba: PRIMARY_LBA,
         alternate_lba: header.backup_lba(),
@@ -206,7 +206,7 @@ fn end(table: &Table) -> Vec<Step> {
 
 fn new_table(table: &Table, plan: &Plan) -> Vec<Step> {
     let partitions: Vec<_> = plan.new.iter().map(|new| new.partition.clone()).collect();
-    let Copy { header, array } = table.source.with(&partitions);
+    let TableCopy { header, array } = table.source.with(&partitions);
     let header = without_detour(&header);
     let home = table.primary_place();
     let at_backup = Place { partition_entry_lba: table.end.partition_entry_lba, ..home };

@@ -17,75 +17,105 @@ use crate::units::{Label, show_size};
 
 /// Everything there is to say about a run. The names are those of `--json`; sizes and places in bytes.
 #[derive(Debug, Default, Serialize)]
-#[allow(missing_docs)] // README's JSON section says it
 pub struct Report {
+    /// The disk that was worked on; nothing when none was found.
     pub disk: Option<DiskReport>,
+    /// Disks that a search looked at; empty when the disk was named.
     pub candidates: Vec<Candidate>,
+    /// Alignment of new partitions; nothing when there was no plan.
     pub alignment: Option<u64>,
+    /// What is and will be on the disk, in its order.
     pub partitions: Vec<PartitionReport>,
+    /// Labels of optional partitions for which there is no room.
     pub dropped: Vec<String>,
+    /// What somebody should know.
     pub warnings: Vec<String>,
+    /// What is mended in the table.
     pub repairs: Vec<String>,
+    /// How the run ended.
     pub outcome: Outcome,
 }
 
 /// The disk that was worked on.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct DiskReport {
+    /// Its device node, or the image's path.
     pub node: String,
+    /// Its size.
     pub size: u64,
+    /// Bytes in a logical sector.
     pub sector_size: u32,
+    /// The kind of its table: `gpt`.
     pub table: &'static str,
+    /// Its disk GUID.
     pub guid: String,
+    /// Why it is this disk.
     pub evidence: Vec<String>,
 }
 
 /// A disk that was looked at in a search.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Candidate {
+    /// Its device node.
     pub node: String,
+    /// How it is connected.
     pub bus: String,
+    /// Its size.
     pub size: u64,
+    /// Its serial number or card identification.
     pub serial: String,
+    /// Its disk GUID.
     pub guid: String,
+    /// Whether it was chosen.
     pub verdict: String,
+    /// The reasons.
     pub why: Vec<String>,
 }
 
 /// A partition as it will be.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct PartitionReport {
+    /// Its label; half surrogates replaced.
     pub label: String,
+    /// Its type by name, or the GUID where it has none.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// Its type GUID.
     pub type_uuid: String,
+    /// Its own GUID.
     pub uuid: String,
+    /// Its number, from 1.
     pub partno: u32,
+    /// Its device node; nothing in an image.
     pub node: Option<String>,
+    /// Its first byte.
     pub offset: u64,
+    /// Its size before; 0 when it is created.
     pub old_size: u64,
+    /// Its size after.
     pub raw_size: u64,
+    /// The file system that is made on it; nothing for what is there already.
     pub format: Option<&'static str>,
+    /// What happens to it.
     pub activity: Activity,
 }
 
 /// What happens to a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum Activity {
+    /// It is made.
     Create,
+    /// It stays as it is.
     Unchanged,
 }
 
 /// How the run ended.
 #[derive(Debug, Default, Serialize)]
-#[allow(missing_docs)]
 pub struct Outcome {
+    /// The exit status.
     pub code: u8,
+    /// One sentence; the error when the status is not 0.
     pub message: String,
 }
 

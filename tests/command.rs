@@ -210,6 +210,19 @@ fn an_appliance_gets_home_and_var_with_the_sizes_of_systemd_repart() {
 }
 
 #[test]
+fn the_same_appliance_on_a_card_with_4096_byte_sectors() {
+    // boot of 200 MiB and nix-store of 343 MiB, as on the card with 512-byte sectors.
+    let partitions = vec![(1, 256, 51_455, "boot"), (2, 51_456, 139_263, "nix-store")];
+    let bench = Bench::with_builder(&Builder { partitions, ..Builder::new(4096, 546) }, 10 * GIB);
+    let report = bench.json("apply", &fixture_config("appliance"), &[]);
+    let size = |label| partition(&report, label)["raw_size"].as_u64().unwrap();
+    assert!(size("home").abs_diff(2 * size("var")) <= 2 * MIB && size("home") + size("var") > 9 * GIB);
+    check_file_system(&bench, &report, "home", "ext4");
+    check_file_system(&bench, &report, "var", "ext4");
+    assert_eq!(bench.json("apply", &fixture_config("appliance"), &[])["outcome"]["message"], "nothing is missing");
+}
+
+#[test]
 fn every_format_is_made_on_both_sector_sizes_and_passes_its_own_check() {
     for sector_size in [512, 4096] {
         let bench = Bench::with_builder(&Builder::new(sector_size, 16), 8 * GIB);

@@ -6,7 +6,7 @@
 //! valid primary always wins here: two valid copies that differ are what a power cut leaves behind.
 
 use crate::disk::{Disk, last_lba, read_sectors};
-use crate::table::gpt::{Copy, Defect, Header, PRIMARY_LBA, Place};
+use crate::table::gpt::{Defect, Header, PRIMARY_LBA, Place, TableCopy};
 use crate::table::mbr::{MbrError, ProtectiveMbr};
 use crate::table::rescue::{find_backup, find_home};
 use crate::table::{Layout, Partition};
@@ -19,7 +19,7 @@ pub const USUAL_HOME_LBA: u64 = 2;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Table {
     /// The copy that counts, at the place where it was found.
-    pub source: Copy,
+    pub source: TableCopy,
     /// The state of the copy that Linux reads.
     pub primary: Primary,
     /// First LBA of the primary array's own place.
@@ -203,7 +203,7 @@ impl Table {
         }
         let first_sector = read_sectors(disk, 0, 1)?;
         let mbr = ProtectiveMbr::parse(first_sector, Header::read(disk, PRIMARY_LBA).is_ok())?;
-        let (source, defect) = match Copy::read(disk, PRIMARY_LBA) {
+        let (source, defect) = match TableCopy::read(disk, PRIMARY_LBA) {
             Ok(primary) => (primary, None),
             Err(defect) if defect.is_damage() => (find_backup(disk, &mbr, &defect)?, Some(defect)),
             Err(Defect::DiskTooSmall { last, disk_end }) => return Err(Error::DiskTooSmall { last, disk_end }),
@@ -341,15 +341,15 @@ fn tried(backups: &[(u64, Defect)]) -> String {
 }
 
 /// Whether two copies describe the same partitions of the same disk, wherever they stand.
-pub(super) fn same_table(a: &Copy, b: &Copy) -> bool {
-    let key = |copy: &Copy| {
+pub(super) fn same_table(a: &TableCopy, b: &TableCopy) -> bool {
+    let key = |copy: &TableCopy| {
         let header = &copy.header;
         (header.disk_guid(), header.entries(), header.first_usable_lba(), header.partition_entry_array_crc32())
     };
     key(a) == key(b)
 }
 
-fn check_partitions(source: &Copy, home: u64) -> Result<(), Error> {
+fn check_partitions(source: &TableCopy, home: u64) -> Result<(), Error> {
     let sector_size = source.header.sector().len() as u64;
     let partitions = source.partitions();
     for partition in &partitions {
@@ -401,7 +401,7 @@ fn end_of_disk(disk: &mut dyn Disk, header: &Header) -> End {
     }
 }
 
-fn check_end(source: &Copy, end: &End) -> Result<(), Error> {
+fn check_end(source: &TableCopy, end: &End) -> Result<(), Error> {
     let first_usable = source.header.first_usable_lba();
     if end.last_usable_lba < first_usable {
         return Err(Error::NoRoomForBackup { from: end.last_usable_lba + 1, first_usable });
@@ -420,8 +420,8 @@ fn check_end(source: &Copy, end: &End) -> Result<(), Error> {
     }
 }
 
-fn backup_state(disk: &mut dyn Disk, source: &Copy, end: &End) -> Backup {
-    let copy = match Copy::read(disk, end.alternate_lba) {
+fn backup_state(disk: &mut dyn Disk, source: &TableCopy, end: &End) -> Backup {
+    let copy = match TableCopy::read(disk, end.alternate_lba) {
         Ok(copy) => copy,
         Err(defect) => return Backup::Damaged(defect),
     };
@@ -431,7 +431,7 @@ fn backup_state(disk: &mut dyn Disk, source: &Copy, end: &End) -> Backup {
     if in_place && same_table(&copy, source) { Backup::Current } else { Backup::Differs }
 }
 
-fn stale_backups(disk: &mut dyn Disk, source: &Copy, mbr: &ProtectiveMbr, end: &End) -> Vec<u64> {
+fn stale_backups(disk: &mut dyn Disk, source: &TableCopy, mbr: &ProtectiveMbr, end: &End) -> Vec<u64> {
     let header = &source.header;
     let sector_size = u64::from(disk.sector_size());
     let taken: Vec<Extent> = source.partitions().iter().map(|partition| partition.extent).collect();

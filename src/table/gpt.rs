@@ -80,7 +80,7 @@ impl Defect {
     }
 }
 
-/// A header sector, as read. Believable only as part of a [`Copy`].
+/// A header sector, as read. Believable only as part of a [`TableCopy`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     sector: Vec<u8>,
@@ -100,21 +100,21 @@ pub fn was_there(disk: &mut dyn Disk) -> bool {
 
 /// A whole copy of the table: a header that checks out, and the array that it names.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Copy {
+pub struct TableCopy {
     /// The header.
     pub header: Header,
     /// The array in whole sectors; what lies behind the last entry is kept too.
     pub array: Vec<u8>,
 }
 
-impl Copy {
+impl TableCopy {
     /// Reads the copy whose header is at `lba`, and checks it as Linux does (efi.c, `is_gpt_valid`).
-    pub fn read(disk: &mut dyn Disk, lba: u64) -> Result<Copy, Defect> {
+    pub fn read(disk: &mut dyn Disk, lba: u64) -> Result<TableCopy, Defect> {
         let header = Header::read_valid(disk, lba)?;
         let array = read_sectors(disk, header.partition_entry_lba(), header.array_sectors()).map_err(unreadable)?;
         let stored = header.partition_entry_array_crc32();
         match crc32(&array[..header.array_bytes()]) {
-            computed if computed == stored => Ok(Copy { header, array }),
+            computed if computed == stored => Ok(TableCopy { header, array }),
             computed => Err(Defect::ArrayCrc { stored, computed }),
         }
     }
@@ -130,7 +130,7 @@ impl Copy {
     }
 
     /// This copy with entries for `new` partitions; all other slots keep their bytes.
-    pub fn with(&self, new: &[Partition]) -> Copy {
+    pub fn with(&self, new: &[Partition]) -> TableCopy {
         let mut copy = self.clone();
         for partition in new {
             let at = (partition.number as usize - 1) * ENTRY_SIZE;
@@ -326,11 +326,14 @@ impl Header {
 
 /// The fields of a header that depend on where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // as in `Header`
 pub struct Place {
+    /// Where this header stands.
     pub my_lba: u64,
+    /// Where the other copy's header stands.
     pub alternate_lba: u64,
+    /// Last LBA that a partition may use.
     pub last_usable_lba: u64,
+    /// First LBA of this copy's array.
     pub partition_entry_lba: u64,
 }
 

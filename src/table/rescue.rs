@@ -4,12 +4,12 @@
 
 use crate::disk::{Disk, last_lba, read_sectors};
 use crate::table::copies::{Error, USUAL_HOME_LBA, same_table};
-use crate::table::gpt::{Copy, Defect, Header, PRIMARY_LBA, may_be_entries};
+use crate::table::gpt::{Defect, Header, PRIMARY_LBA, TableCopy, may_be_entries};
 use crate::table::mbr::ProtectiveMbr;
 
 /// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
 /// flashed image ended. When the primary's header is whole, the backup must be of the same disk.
-pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &Defect) -> Result<Copy, Error> {
+pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &Defect) -> Result<TableCopy, Error> {
     let end = last_lba(disk);
     let header = Header::read(disk, PRIMARY_LBA).ok();
     let named = header.as_ref().map(Header::alternate_lba);
@@ -19,7 +19,7 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
     places.dedup();
     let (mut found, mut backups) = (Vec::new(), Vec::new());
     for lba in places {
-        match Copy::read(disk, lba) {
+        match TableCopy::read(disk, lba) {
             Ok(copy) if copy.header.alternate_lba() != PRIMARY_LBA => {
                 backups.push((lba, Defect::NoBackup(copy.header.alternate_lba())));
             }
@@ -44,7 +44,7 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
 /// Where the array of a damaged primary belongs. A backup does not say, so: where a whole array is, else where the
 /// damaged header says, else the usual place. A boot loader may be anywhere before the first usable LBA, so that a
 /// place that holds anything else is not taken.
-pub(super) fn find_home(disk: &mut dyn Disk, source: &Copy) -> Result<u64, Error> {
+pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, Error> {
     const SEARCHED_SECTORS: u64 = 4096;
     let (disk_sectors, sectors) = (disk.sectors(), source.header.array_sectors());
     let last_start = source.header.first_usable_lba().saturating_sub(sectors);
