@@ -93,6 +93,8 @@ pub fn unnamed_file(directory: &Path) -> io::Result<(File, PathBuf)> {
         result => result?,
     };
     let by_descriptor = PathBuf::from(format!("/proc/{process}/fd/{}", file.as_raw_fd()));
+    // Without /proc a tool could not open it: better known now than half-way.
+    by_descriptor.metadata()?;
     Ok((file, by_descriptor))
 }
 

@@ -5,23 +5,24 @@
 #![warn(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod apply; // the order of writes
-pub mod cli; // what is asked for
+pub mod text; // words for people
+pub mod units; // sizes, places, GUIDs, labels
+pub mod partition_type; // types by name
+pub mod kernel; // files, locks, randomness
+pub mod filesystem; // which file system
 pub mod config; // what is declared
 pub mod disk; // the one door
-pub mod error; // how it can end
-pub mod filesystem; // which file system
-pub mod kernel; // files, locks, randomness
-pub mod log;
-pub mod partition_type; // types by name
-pub mod plan; // what to make
-pub mod report; // what to show
 pub mod table; // which table
-pub mod text; // words for people
-pub mod units; // sizes, places, GUIDs, labels // what happens meanwhile
+pub mod plan; // what to make
+pub mod apply; // the order of writes
+pub mod report; // what to show
+pub mod cli; // what is asked for
+pub mod error; // how it can end
+pub mod log; // what happens meanwhile
 
 use std::path::{Path, PathBuf};
 
+use apply::Step;
 use cli::{Command, Invocation};
 use config::Config;
 use disk::image::{Image, OpenError};
@@ -31,7 +32,7 @@ use plan::Plan;
 use report::Report;
 use table::copies::Table;
 use table::gpt;
-use units::Guid;
+use units::{Guid, Label};
 
 /// Does what was asked for. The report is filled on the way, so that it tells of a refusal, too; the answer is the
 /// outcome in one sentence.
@@ -51,7 +52,10 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     let mut image = Image::open(path, invocation.size)?;
     let sector_size = find_sector_size(&mut image, invocation.sector_size)?;
     image.set_sector_size(sector_size);
-    let table = read_table(path, &mut image)?;
+    let table = match read_table(path, &mut image) {
+        Err(reason) if is_complete(&config, &mut image) => return Ok(report.tolerate(&reason)),
+        table => table?,
+    };
     report.found(path, &image, &table);
 
     // Decide: what is missing, and every byte that will be written for it.
@@ -67,15 +71,36 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
         return Ok(report.intention());
     }
 
-    // Act: alone, and only when the table is still the one that was planned for.
-    let new = commands?;
+    match act(path, sector_size, &config, &table, &steps, &commands?) {
+        // Linux reads the table and has all it needs: what could not be mended is no reason to stop a boot.
+        Err(reason) if plan.new.is_empty() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
+        done => done.map(|()| report.achievement()),
+    }
+}
+
+/// Alone, and only when the table is still the one that was planned for.
+fn act(
+    path: &Path,
+    sector_size: u32,
+    config: &Config,
+    table: &Table,
+    steps: &[Step],
+    new: &[NewPartition],
+) -> Result<(), Error> {
     let mut image = Image::lock(path, sector_size, config.boot_disk.wait)?;
-    if read_table(path, &mut image)? != table {
+    if read_table(path, &mut image)? != *table {
         return Err(Error::Changed(path.to_owned()));
     }
-    let done = apply::carry_out(&mut image, &steps, &new);
-    done.map_err(|reason| Error::Apply { disk: path.to_owned(), reason })?;
-    Ok(report.achievement())
+    let done = apply::carry_out(&mut image, steps, new);
+    done.map_err(|reason| Error::Apply { disk: path.to_owned(), reason })
+}
+
+/// Whether Linux shows every declared partition once, even if we would not touch the table that says so. Then there
+/// is nothing to do, and no reason to stop a boot.
+fn is_complete(config: &Config, disk: &mut dyn Disk) -> bool {
+    let seen = Table::seen_by_linux(disk).unwrap_or_default();
+    let count = |label: &Label| seen.iter().filter(|partition| partition.label == *label).count();
+    !seen.is_empty() && config.partitions.iter().all(|wish| count(&wish.label) == 1)
 }
 
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {

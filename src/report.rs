@@ -162,6 +162,13 @@ impl Report {
         created.unwrap_or("repaired the table".to_owned())
     }
 
+    /// The outcome of a run that found nothing missing and something that it could not or would not mend.
+    pub fn tolerate(&mut self, reason: &impl ToString) -> String {
+        self.warnings
+            .push(format!("Linux reads the table, so the boot goes on, but it is not mended: {}", reason.to_string()));
+        "nothing is missing".to_owned()
+    }
+
     fn created(&self) -> Option<String> {
         let new = self.partitions.iter().filter(|partition| partition.activity == Activity::Create);
         let labels: Vec<String> = new.map(|partition| escape(&partition.label)).collect();

@@ -120,6 +120,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_millis(u64::from(number) * factor_ms))
 }
 
+/// Seconds with one decimal.
+pub fn show_seconds(time: Duration) -> String {
+    format!("{}.{}", time.as_secs(), time.subsec_millis() / 100)
+}
+
 /// A GUID in the byte order of its text form (RFC 9562); a GPT stores the first three fields little endian
 /// (UEFI appendix A), which only the table codec does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -609,6 +609,40 @@ fn damage_to_either_copy_is_mended_by_the_next_run() {
 }
 
 #[test]
+fn a_complete_disk_that_linux_reads_never_stops_a_boot() {
+    // Nothing is missing; something about the table is odd, or cannot be mended.
+    let usual = Builder::new(512, 64);
+    let complete =
+        "[boot-disk]\nlabels=[\"boot\"]\nwait=\"200ms\"\n[[partition]]\nlabel=\"store\"\ntype=\"linux-generic\"\n";
+    let incomplete = complete.replace("store", "missing");
+    let with = |partition| Builder { partitions: [&usual.partitions[..], &[partition]].concat(), ..usual.clone() };
+    let tables = [
+        ("no room for the array", Builder { first_usable: 33, ..usual.clone() }),
+        ("overlapping partitions", with((4, 3000, 5000, "over"))),
+        ("a partition on the backup", with((4, 100_000, 131_060, "long"))),
+        ("a partition before the table's end", with((4, 10, 20, "early"))),
+    ];
+    let mut said = String::new();
+    for (name, builder) in tables {
+        let bench = Bench::with_builder(&Builder { user_data: false, ..builder }, 64 * MIB);
+        let before = fingerprint(&bench.image());
+        let output = bench.run("apply", &bench.config(complete), &[]);
+        said.push_str(&format!("# {name}\n{}{}", bench.said(&output), text(&output.stdout)));
+        assert_eq!(fingerprint(&bench.image()), before, "{name}");
+        let output = bench.run("apply", &bench.config(&incomplete), &[]);
+        assert_eq!(output.status.code(), Some(65), "{name}: {}", text(&output.stderr));
+    }
+    let bench = Bench::with_builder(&usual, 80 * MIB);
+    let held = File::open(bench.image()).unwrap();
+    held.lock().unwrap();
+    let output = bench.run("apply", &bench.config(complete), &[]);
+    said.push_str(&format!("# the backup has to move, and the disk is locked\n{}", bench.said(&output)));
+    let output = bench.run("apply", &bench.config(&incomplete), &[]);
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    snapbox::assert_data_eq!(said, snapbox::file!["snapshots/tolerated.txt"].raw());
+}
+
+#[test]
 fn the_sector_size_is_where_the_table_is() {
     let bench = Bench::with_builder(&Builder::new(4096, 16), 4 * GIB);
     let config = fixture_config("raspberry-pi");

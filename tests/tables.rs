@@ -247,7 +247,17 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
     let late = with_fields(&late, &[(48, 131_060)]);
     let mut dos_over_gpt = usual();
     dos_over_gpt.put(0, &dump::load("mbr-dos").sector(0));
+    // The boot ROM of some boards wants its loader at LBA 2, where a table of 4 entries has its only array sector.
+    let four =
+        Builder { entries: 4, partitions: Builder::new(512, 64).partitions[..2].to_vec(), ..Builder::new(512, 64) };
+    let mut loader_on_small_array = four.build();
+    loader_on_small_array.put(2, &[0xe5; 1024]);
+    // A primary array behind the usable range for good, as nobody is known to do it, and a boot loader at LBA 2.
+    let mut array_at_end = Builder { spare_at_end: 64, array_lba: 131_000, ..Builder::new(512, 64) }.build();
+    array_at_end.put(2, &[0xe5; 8192]);
     let cases = [
+        ("a boot loader over an array of one sector", loader_on_small_array),
+        ("an array behind the usable range, a boot loader at LBA 2", array_at_end),
         ("card smaller than its image, with an old table at its end", smaller),
         ("damaged primary array, backup of another disk", other_disk),
         ("primary header unreadable", unreadable(1)),
@@ -294,6 +304,33 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
     }
     assert!(!sentences.contains("accepted"), "{sentences}");
     snapbox::assert_data_eq!(sentences, snapbox::file!["snapshots/refused_tables.txt"].raw());
+}
+
+#[test]
+fn what_may_be_left_of_an_array_is_written_over() {
+    // Erased flash pages, and entries that a tool deleted by zeroing their type only.
+    let mut erased = Builder::new(512, 64).build();
+    (2..10).for_each(|lba| erased.put(lba, &[0xff; 512]));
+    let mut deleted = Builder::new(512, 64).build();
+    for array_lba in [2, 131_071 - 32] {
+        for lba in [array_lba + 3, array_lba + 5] {
+            deleted.put(lba, &[&[0; 16][..], &[0x77; 112]].concat());
+        }
+    }
+    let array: Vec<u8> = (2..34).flat_map(|lba| deleted.sector(lba)).collect();
+    for lba in [1, 131_071] {
+        let mut header = deleted.sector(lba);
+        header[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
+        seal(&mut header);
+        deleted.put(lba, &header);
+    }
+    deleted.damage(2, 140);
+    let wanted = linux::gpt(&Builder::new(512, 64).build(), 1).unwrap().partitions;
+    for (name, mut card) in [("erased", erased), ("deleted", deleted)] {
+        let (_, plan, steps) = decide(&mut card, &[declared("boot")], MIB).unwrap_or_else(|e| panic!("{name}: {e}"));
+        apply::carry_out(&mut card, &steps, &to_make(&plan)).unwrap();
+        assert_eq!(linux::partitions(&card).unwrap(), wanted, "{name}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::{Disk, MakeError, NewPartition, SECTOR_SIZES};
 use crate::kernel;
-use crate::units::{Extent, show_exact};
+use crate::units::{Extent, show_exact, show_seconds};
 
 /// An open image file.
 #[derive(Debug)]
@@ -48,12 +48,12 @@ pub enum OpenError {
         reason: io::Error,
     },
     /// Exit status 75.
-    #[error("another process has {} locked and kept it so for {waited_s} s; run makeroom again when it is done", path.display())]
+    #[error("another process has {} locked and kept it so for {} s; run makeroom again when it is done", path.display(), show_seconds(*waited))]
     Locked {
         /// The image.
         path: PathBuf,
-        /// How long it was waited for, in seconds.
-        waited_s: u64,
+        /// How long it was waited for.
+        waited: Duration,
     },
     /// Exit status 69.
     #[error("{} is {kind}: give an image file", path.display())]
@@ -125,7 +125,7 @@ impl Image {
         image.sector_size = sector_size;
         let io_error = |reason| OpenError::Io { path: path.to_owned(), reason };
         if !kernel::lock(&image.file, wait).map_err(io_error)? {
-            return Err(OpenError::Locked { path: path.to_owned(), waited_s: wait.as_secs() });
+            return Err(OpenError::Locked { path: path.to_owned(), waited: wait });
         }
         // Whoever held the lock may have changed the size.
         image.size = image.file.metadata().map_err(io_error)?.len();
@@ -246,9 +246,10 @@ impl Disk for Image {
         for partition in new {
             self.clear(partition.extent).map_err(failed(partition, "clearing its area"))?;
         }
-        let formatted = new.iter().filter_map(|partition| Some((partition, partition.mkfs.as_ref()?)));
+        let formatted: Vec<_> = new.iter().filter_map(|new| Some((new, new.mkfs.as_ref()?))).collect();
         let (files, nodes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sparse_files).into_iter().unzip();
-        let jobs = formatted.zip(nodes).map(|((partition, mkfs), node)| Job { partition, mkfs, node });
+        assert_eq!(formatted.len(), files.len(), "make without prepare would leave partitions unformatted");
+        let jobs = formatted.into_iter().zip(nodes).map(|((partition, mkfs), node)| Job { partition, mkfs, node });
         let jobs: Vec<Job> = jobs.collect();
         mkfs::run_all(&jobs)?;
         for (file, job) in files.iter().zip(&jobs) {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::disk::{MakeError, NewPartition};
 use crate::filesystem::{Mkfs, TOOL_DIRECTORIES};
 use crate::text::escape;
-use crate::units::show_size;
+use crate::units::{show_seconds, show_size};
 
 /// One tool to run: for which partition, what, and on which node or file.
 pub struct Job<'a> {
@@ -43,8 +43,7 @@ fn run(job: &Job) -> Result<(), MakeError> {
     if !status.success() {
         return Err(MakeError::Failed { label: label.clone(), tool, status, output });
     }
-    let elapsed = started.elapsed();
-    log::info!("formatted {label}: {size} in {}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100);
+    log::info!("formatted {label}: {size} in {} s", show_seconds(started.elapsed()));
     Ok(())
 }
 

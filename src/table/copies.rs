@@ -8,7 +8,7 @@
 use crate::disk::{Disk, last_lba, read_sectors};
 use crate::table::gpt::{Defect, Header, PRIMARY_LBA, Place, TableCopy};
 use crate::table::mbr::{MbrError, ProtectiveMbr};
-use crate::table::rescue::{find_backup, find_home};
+use crate::table::rescue::{check_free, find_backup, find_home};
 use crate::table::{Layout, Partition};
 use crate::units::{Extent, Guid};
 
@@ -99,8 +99,8 @@ pub enum Error {
     },
     /// The place of the primary array holds something else.
     #[error(
-        "the primary partition table is damaged, and its entry array is not at LBA {0}, where something else is: \
-         a boot loader, perhaps. Repair the table with gdisk"
+        "the primary entry array is not at its usual place, LBA {0}, and something else is: a boot loader, perhaps. \
+         Repair the table with gdisk"
     )]
     HomeTaken(u64),
     /// There is no room for a backup behind the first usable LBA.
@@ -207,7 +207,7 @@ impl Table {
             Ok(primary) => (primary, None),
             Err(defect) if defect.is_damage() => (find_backup(disk, &mbr, &defect)?, Some(defect)),
             Err(Defect::DiskTooSmall { last, disk_end }) => return Err(Error::DiskTooSmall { last, disk_end }),
-            Err(Defect::Unreadable(reason)) => return Err(Error::Unreadable { lba: PRIMARY_LBA, reason }),
+            Err(Defect::Unreadable { lba, reason }) => return Err(Error::Unreadable { lba, reason }),
             Err(defect) => return Err(Error::Unusable(defect)),
         };
         let (primary, home) = match defect {
@@ -215,6 +215,11 @@ impl Table {
             Some(defect) => (Primary::Damaged(defect), find_home(disk, &source)?),
         };
         check_home(&source.header, home)?;
+        if primary == Primary::AtBackup {
+            // Hardly any tool puts the primary array behind the usable range for good, but one that does must not lose
+            // what it has at LBA 2 instead.
+            check_free(disk, &source, home)?;
+        }
         check_partitions(&source, home)?;
         let end = end_of_disk(disk, &source.header);
         check_end(&source, &end)?;
@@ -224,9 +229,24 @@ impl Table {
         Ok(Table { source, primary, home, end, backup, stale_backups, mbr, sector_size })
     }
 
+    /// The partitions that Linux shows of a disk, whatever else may be odd about its table; `None` when it shows none.
+    pub fn seen_by_linux(disk: &mut dyn Disk) -> Option<Vec<Partition>> {
+        let first_sector = read_sectors(disk, 0, 1).ok()?;
+        ProtectiveMbr::parse(first_sector, true).ok()?;
+        let disk_size = disk.sectors().saturating_mul(u64::from(disk.sector_size()));
+        let mut partitions = TableCopy::read(disk, PRIMARY_LBA).ok()?.partitions();
+        partitions.retain(|partition| partition.extent.size > 0 && partition.extent.end() <= disk_size);
+        Some(partitions)
+    }
+
     /// The disk's GUID.
     pub fn disk_guid(&self) -> Guid {
         self.source.header.disk_guid()
+    }
+
+    /// Whether Linux reads the table as it stands on the disk.
+    pub fn is_valid_for_linux(&self) -> bool {
+        !matches!(self.primary, Primary::Damaged(_))
     }
 
     /// What the planner needs to know, as it will be when the backup is at the true end.

@@ -31,7 +31,7 @@ mod field {
     pub const END: usize = 92;
 }
 
-/// Why a header or its array cannot be believed: Linux would not believe it either.
+/// Why a header or its array cannot be used. Linux takes nothing that is refused here, apart from arrays above 1 MiB.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // each message says it
 pub enum Defect {
@@ -59,8 +59,8 @@ pub enum Defect {
     ArrayPlace(u64),
     #[error("its entry array has CRC 0x{computed:08x}, the header says 0x{stored:08x}")]
     ArrayCrc { stored: u32, computed: u32 },
-    #[error("it cannot be read: {0}")]
-    Unreadable(String),
+    #[error("LBA {lba} cannot be read: {reason}")]
+    Unreadable { lba: u64, reason: String },
 }
 
 impl Defect {
@@ -75,7 +75,7 @@ impl Defect {
             | Defect::EntrySize(_)
             | Defect::EntryCount(_)
             | Defect::Usable { .. } => false,
-            Defect::DiskTooSmall { .. } | Defect::ArrayPlace(_) | Defect::Unreadable(_) => false,
+            Defect::DiskTooSmall { .. } | Defect::ArrayPlace(_) | Defect::Unreadable { .. } => false,
         }
     }
 }
@@ -108,10 +108,10 @@ pub struct TableCopy {
 }
 
 impl TableCopy {
-    /// Reads the copy whose header is at `lba`, and checks it as Linux does (efi.c, `is_gpt_valid`).
+    /// Reads the copy whose header is at `lba`, and checks at least what Linux does (efi.c, `is_gpt_valid`).
     pub fn read(disk: &mut dyn Disk, lba: u64) -> Result<TableCopy, Defect> {
         let header = Header::read_valid(disk, lba)?;
-        let array = read_sectors(disk, header.partition_entry_lba(), header.array_sectors()).map_err(unreadable)?;
+        let array = read_or_defect(disk, header.partition_entry_lba(), header.array_sectors())?;
         let stored = header.partition_entry_array_crc32();
         match crc32(&array[..header.array_bytes()]) {
             computed if computed == stored => Ok(TableCopy { header, array }),
@@ -149,7 +149,7 @@ impl Header {
         if lba >= disk.sectors() {
             return Err(Defect::NoSignature);
         }
-        let sector = read_sectors(disk, lba, 1).map_err(unreadable)?;
+        let sector = read_or_defect(disk, lba, 1)?;
         if !sector.starts_with(SIGNATURE) {
             return Err(Defect::NoSignature);
         }
@@ -337,22 +337,20 @@ pub struct Place {
     pub partition_entry_lba: u64,
 }
 
-/// Whether a sector can be part of an entry array of a disk with so many sectors: every entry is empty or has a
-/// place on the disk. Code and text are not like that.
-pub fn may_be_entries(sector: &[u8], disk_sectors: u64) -> bool {
-    sector.chunks_exact(ENTRY_SIZE).all(|entry| {
-        let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
-        let used = entry[..16] != [0; 16] && 1 < first && first <= last && last < disk_sectors;
-        used || entry.iter().all(|byte| *byte == 0)
-    })
+/// Whether bytes can be an entry of a disk with so many sectors: empty, erased flash, or a place on the disk. Code and
+/// text are not like that.
+pub fn may_be_entry(entry: &[u8], disk_sectors: u64) -> bool {
+    let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
+    let used = entry[..16] != [0; 16] && 1 < first && first <= last && last < disk_sectors;
+    used || entry.iter().all(|byte| *byte == 0) || entry.iter().all(|byte| *byte == 0xff)
 }
 
 fn u64_at(entry: &[u8], at: usize) -> u64 {
     entry[at..at + 8].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-fn unreadable(error: std::io::Error) -> Defect {
-    Defect::Unreadable(error.to_string())
+fn read_or_defect(disk: &mut dyn Disk, lba: u64, sectors: u64) -> Result<Vec<u8>, Defect> {
+    read_sectors(disk, lba, sectors).map_err(|error| Defect::Unreadable { lba, reason: error.to_string() })
 }
 
 /// An entry's bytes: type 0, GUID 16, first LBA 32, last LBA 40, attributes 48, name 56 (UEFI 5.3.3).

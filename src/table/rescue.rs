@@ -1,10 +1,10 @@
 //! What stands in for a damaged primary: the backup that counts, and the place where the primary array belongs.
 //!
-//! Guesses nothing that a write could not take back: where two answers are possible, it refuses.
+//! Where two answers are possible, or where the answer would overwrite what may not be a table, it refuses.
 
 use crate::disk::{Disk, last_lba, read_sectors};
 use crate::table::copies::{Error, USUAL_HOME_LBA, same_table};
-use crate::table::gpt::{Defect, Header, PRIMARY_LBA, TableCopy, may_be_entries};
+use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, TableCopy, may_be_entry};
 use crate::table::mbr::ProtectiveMbr;
 
 /// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
@@ -27,8 +27,13 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
                 backups.push((lba, Defect::OtherDisk(copy.header.disk_guid())));
             }
             Ok(copy) => found.push(copy),
-            Err(Defect::Unreadable(reason)) => return Err(Error::Unreadable { lba, reason }),
             Err(defect) => backups.push((lba, defect)),
+        }
+    }
+    // What cannot be read could have been the newer one, unless a whole header says where to look.
+    for (_, defect) in &backups {
+        if let (Defect::Unreadable { lba, reason }, true) = (defect, owner.is_none() || found.is_empty()) {
+            return Err(Error::Unreadable { lba: *lba, reason: reason.clone() });
         }
     }
     let differing = found.iter().find(|copy| !same_table(copy, &found[0])).map(|copy| copy.header.my_lba());
@@ -52,7 +57,7 @@ pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, 
     let named = Header::read(disk, PRIMARY_LBA).ok().map(|header| header.partition_entry_lba()).filter(fits);
     let guess = named.unwrap_or(USUAL_HOME_LBA);
     let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(SEARCHED_SECTORS) + sectors;
-    let area = read_at(disk, USUAL_HOME_LBA, searched.min(disk_sectors - USUAL_HOME_LBA))?;
+    let area = read_what_can_be(disk, USUAL_HOME_LBA, searched.min(disk_sectors - USUAL_HOME_LBA));
     let sector_size = source.header.sector().len();
     let at = |lba: u64| usize::try_from(lba - USUAL_HOME_LBA).ok().and_then(|index| area.get(index * sector_size..));
     let is_whole = |lba: &u64| at(*lba).is_some_and(|rest| rest.starts_with(&source.array));
@@ -62,12 +67,37 @@ pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, 
     if let Some(whole) = [guess].into_iter().chain(elsewhere).find(is_whole) {
         return Ok(whole);
     }
-    let torn = read_at(disk, guess, sectors.min(disk_sectors - guess))?;
-    let foreign = torn.chunks(sector_size).filter(|sector| !may_be_entries(sector, disk_sectors)).count();
-    // One sector may be the damage itself.
-    if foreign <= 1 { Ok(guess) } else { Err(Error::HomeTaken(guess)) }
+    check_free(disk, source, guess)?;
+    Ok(guess)
 }
 
-fn read_at(disk: &mut dyn Disk, lba: u64, sectors: u64) -> Result<Vec<u8>, Error> {
-    read_sectors(disk, lba, sectors).map_err(|error| Error::Unreadable { lba, reason: error.to_string() })
+/// Refuses a home that may hold anything but an array, torn or old, or nothing.
+pub(super) fn check_free(disk: &mut dyn Disk, source: &TableCopy, home: u64) -> Result<(), Error> {
+    let disk_sectors = disk.sectors();
+    let sectors = source.header.array_sectors().min(disk_sectors - home);
+    let found = read_sectors(disk, home, sectors)
+        .map_err(|error| Error::Unreadable { lba: home, reason: error.to_string() })?;
+    let sector_size = source.header.sector().len();
+    let is_array = |(found, source): (&[u8], &[u8])| {
+        let mut entries = found.chunks(ENTRY_SIZE).zip(source.chunks(ENTRY_SIZE));
+        entries.all(|(found, source)| found == source || may_be_entry(found, disk_sectors))
+    };
+    let pairs = found.chunks(sector_size).zip(source.array.chunks(sector_size));
+    let foreign = pairs.filter(|pair| !is_array(*pair)).count();
+    let has_ours = found
+        .chunks(ENTRY_SIZE)
+        .zip(source.array.chunks(ENTRY_SIZE))
+        .any(|(found, source)| found == source && source.iter().any(|byte| *byte != 0));
+    // One sector may be the damage itself, where the others are those of this table.
+    if foreign == 0 || foreign == 1 && has_ours { Ok(()) } else { Err(Error::HomeTaken(home)) }
+}
+
+/// As many sectors as can be read from `lba` on, at most `sectors`.
+fn read_what_can_be(disk: &mut dyn Disk, lba: u64, sectors: u64) -> Vec<u8> {
+    let by_sector =
+        |disk: &mut dyn Disk| (lba..lba + sectors).map_while(|lba| read_sectors(disk, lba, 1).ok()).collect();
+    read_sectors(disk, lba, sectors).unwrap_or_else(|_| -> Vec<u8> {
+        let readable: Vec<Vec<u8>> = by_sector(disk);
+        readable.concat()
+    })
 }
