@@ -511,6 +511,15 @@ fn a_table_that_changed_meanwhile_is_not_overwritten() {
     assert_eq!(partition(&report, "renamed")["partno"], 3);
 }
 
+#[test]
+fn an_image_that_was_enlarged_meanwhile_is_not_treated_as_the_old_one() {
+    let bench = Bench::with_card("raspberry-pi", 2 * GIB);
+    let output = apply_while_locked(&bench, || bench.enlarge(4 * GIB));
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    let report = bench.json("apply", &fixture_config("raspberry-pi"), &[]);
+    assert!(partition(&report, "root")["raw_size"].as_u64().unwrap() > 3 * GIB);
+}
+
 /// Starts `apply` while another process holds the lock; `meanwhile` happens when it says that it waits.
 fn apply_while_locked(bench: &Bench, meanwhile: impl FnOnce()) -> Output {
     let held = File::open(bench.image()).unwrap();
