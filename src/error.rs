@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use crate::disk::MakeError;
 use crate::disk::image::OpenError;
 use crate::filesystem::MissingTool;
-use crate::table::copies;
-use crate::{apply, cli, config, plan};
+use crate::{apply, cli, config, plan, table};
 
 /// Exit statuses: those of sysexits(3), which systemd prints by name. README explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ pub enum Error {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("{}: {reason}", disk.display())]
-    Table { disk: PathBuf, reason: copies::Error },
+    Table { disk: PathBuf, reason: table::Error },
     #[error("{}: {reason}", disk.display())]
     Plan { disk: PathBuf, reason: plan::Error },
     #[error(transparent)]
@@ -80,7 +79,7 @@ impl Error {
                 OpenError::ReadOnly { .. } | OpenError::Locked { .. } => Exit::TemporaryFailure,
                 OpenError::Io { .. } => Exit::Io,
             },
-            Error::Table { reason: copies::Error::Io(_) | copies::Error::Unreadable { .. }, .. } => Exit::Io,
+            Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
             Error::Table { .. } | Error::Plan { reason: plan::Error::LabelTwice { .. }, .. } => Exit::Data,
             Error::Plan { .. } | Error::MissingTool(_) => Exit::CannotCreate,

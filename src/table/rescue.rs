@@ -3,7 +3,8 @@
 //! Where two answers are possible, or where the answer would overwrite what may not be a table, it refuses.
 
 use crate::disk::{Disk, last_lba, read_sectors};
-use crate::table::copies::{Error, USUAL_HOME_LBA, same_table};
+use crate::table::Error;
+use crate::table::copies::{USUAL_HOME_LBA, same_table};
 use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, TableCopy, may_be_entry};
 use crate::table::mbr::ProtectiveMbr;
 
