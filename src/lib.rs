@@ -39,14 +39,9 @@ use units::{Guid, Label};
 pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error> {
     // Observe: the wishes, the disk, its table.
     let config = read_config(invocation)?;
-    if config.partitions.is_empty() {
-        report.warnings.push(format!("{}: no partition is declared", invocation.config.display()));
-    }
+    report.warnings.extend(config.partitions.is_empty().then(|| "no partition is declared".to_owned()));
     if invocation.command == Command::Check {
-        report.warnings.extend(config.warnings);
-        let labels: Vec<String> = config.partitions.iter().map(|partition| partition.label.to_string()).collect();
-        let declares = if labels.is_empty() { "nothing".to_owned() } else { labels.join(", ") };
-        return Ok(format!("{} is valid: it declares {declares}", invocation.config.display()));
+        return Ok(checked(invocation, &config, report));
     }
     let path = invocation.disk.as_deref().ok_or(Error::NoSearch)?;
     let mut image = Image::open(path, invocation.size)?;
@@ -71,11 +66,19 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
         return Ok(report.intention());
     }
 
+    // Act.
     match act(path, sector_size, &config, &table, &steps, &commands?) {
         // Linux reads the table and has all it needs: what could not be mended is no reason to stop a boot.
         Err(reason) if plan.new.is_empty() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
         done => done.map(|()| report.achievement()),
     }
+}
+
+fn checked(invocation: &Invocation, config: &Config, report: &mut Report) -> String {
+    report.warnings.extend(config.warnings.iter().cloned());
+    let labels: Vec<String> = config.partitions.iter().map(|partition| partition.label.to_string()).collect();
+    let declares = if labels.is_empty() { "nothing".to_owned() } else { labels.join(", ") };
+    format!("{} is valid: it declares {declares}", invocation.config.display())
 }
 
 /// Alone, and only when the table is still the one that was planned for.
