@@ -231,7 +231,7 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
     for lba in 131_072 - 33..131_072 {
         other_disk.put(lba, &before.sector(lba));
     }
-    let unreadable = |lba| Card { unreadable: Some(lba), ..usual() };
+    let unreadable = |lba| Card { unreadable: Some((lba, 0)), ..usual() };
     let mut many = Builder { entries: 8320, first_usable: 2082, ..Builder::new(512, 64) };
     many.partitions.iter_mut().for_each(|(_, first, last, _)| (*first, *last) = (*first + 2048, *last + 2048));
     let mut many = many.build();
@@ -304,6 +304,23 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
     }
     assert!(!sentences.contains("accepted"), "{sentences}");
     snapbox::assert_data_eq!(sentences, snapbox::file!["snapshots/refused_tables.txt"].raw());
+}
+
+/// The primary array is damaged and the backup is another disk's, which the primary header tells. A header that could be
+/// read once and not again was taken for one that is gone, and the other disk's table came back.
+#[test]
+fn a_primary_header_that_stops_being_readable_does_not_let_another_disk_s_table_in() {
+    let mut damaged = Builder::new(512, 64).build();
+    damaged.damage(2, 130);
+    let foreign = Builder { disk_guid: *b"another disk ...", ..Builder::new(512, 64) }.build();
+    for lba in 131_072 - 33..131_072 {
+        damaged.put(lba, &foreign.sector(lba));
+    }
+    for reads in 0..8 {
+        let mut card = Card { unreadable: Some((1, reads)), ..damaged.clone() };
+        assert!(add_a_partition(&mut card).is_err(), "after {reads} reads");
+        assert!(!card.was_written(), "after {reads} reads");
+    }
 }
 
 #[test]

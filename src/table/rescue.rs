@@ -12,7 +12,7 @@ use crate::table::mbr::ProtectiveMbr;
 /// flashed image ended. When the primary's header is whole, the backup must be of the same disk.
 pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &Defect) -> Result<TableCopy, Error> {
     let end = last_lba(disk);
-    let header = Header::read(disk, PRIMARY_LBA).ok();
+    let header = damaged_header(disk)?;
     let named = header.as_ref().map(Header::alternate_lba);
     let owner = header.filter(Header::crc_is_right).map(|header| header.disk_guid());
     let mut places = vec![end];
@@ -47,6 +47,15 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
     }
 }
 
+/// What is left of the primary header. That it cannot be read is not that it is gone: it may say whose disk this is.
+fn damaged_header(disk: &mut dyn Disk) -> Result<Option<Header>, Error> {
+    match Header::read(disk, PRIMARY_LBA) {
+        Ok(header) => Ok(Some(header)),
+        Err(Defect::Unreadable { lba, reason }) => Err(Error::Unreadable { lba, reason }),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Where the array of a damaged primary belongs. A backup does not say, so: where a whole array is, else where the
 /// damaged header says, else the usual place. A boot loader may be anywhere before the first usable LBA, so that a
 /// place that holds anything else is not taken.
@@ -55,7 +64,7 @@ pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, 
     let (disk_sectors, sectors) = (disk.sectors(), source.header.array_sectors());
     let last_start = source.header.first_usable_lba().saturating_sub(sectors);
     let fits = |lba: &u64| (USUAL_HOME_LBA..=last_start).contains(lba);
-    let named = Header::read(disk, PRIMARY_LBA).ok().map(|header| header.partition_entry_lba()).filter(fits);
+    let named = damaged_header(disk)?.map(|header| header.partition_entry_lba()).filter(fits);
     let guess = named.unwrap_or(USUAL_HOME_LBA);
     let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(SEARCHED_SECTORS) + sectors;
     let area = read_what_can_be(disk, USUAL_HOME_LBA, searched.min(disk_sectors - USUAL_HOME_LBA));

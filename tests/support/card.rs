@@ -26,8 +26,8 @@ pub struct Card {
     pub events: Vec<Event>,
     /// Fail the n-th write or flush from now on.
     pub fail_after: Option<usize>,
-    /// A sector that cannot be read.
-    pub unreadable: Option<u64>,
+    /// A sector that cannot be read, and how many reads of it still work.
+    pub unreadable: Option<(u64, usize)>,
 }
 
 impl Card {
@@ -85,8 +85,11 @@ impl Disk for Card {
         assert_eq!(buffer.len() % size, 0, "reads are whole sectors");
         let end = lba + (buffer.len() / size) as u64;
         assert!(end <= self.sectors, "read beyond the end");
-        if self.unreadable.is_some_and(|bad| (lba..end).contains(&bad)) {
-            return Err(io::Error::from_raw_os_error(5));
+        if let Some((_, left)) = self.unreadable.as_mut().filter(|(bad, _)| (lba..end).contains(bad)) {
+            match left {
+                0 => return Err(io::Error::from_raw_os_error(5)),
+                _ => *left -= 1,
+            }
         }
         for (index, sector) in buffer.chunks_mut(size).enumerate() {
             sector.copy_from_slice(&self.sector(lba + index as u64));
