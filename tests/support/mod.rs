@@ -6,6 +6,7 @@ pub mod builder;
 pub mod card;
 pub mod dump;
 pub mod linux;
+pub mod wrong_orders;
 
 use makeroom::apply::{self, Step};
 use makeroom::config::Declared;
