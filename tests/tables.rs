@@ -323,6 +323,20 @@ fn a_primary_header_that_stops_being_readable_does_not_let_another_disk_s_table_
     }
 }
 
+/// 100 sectors are spared before the backup header, its array lies before them: what is in them nobody knows. When the
+/// header could not be read, the array was written into them.
+#[test]
+fn a_backup_that_cannot_be_read_does_not_move_into_spared_sectors() {
+    let builder = Builder { spare_at_end: 100, backup_array_behind_usable: true, ..Builder::new(512, 64) };
+    let mut card = Card { unreadable: Some((131_071, 0)), ..builder.build() };
+    let error = add_a_partition(&mut card).err();
+    assert_eq!(
+        error.as_deref(),
+        Some("cannot read the partition table at LBA 131071: Input/output error (os error 5)")
+    );
+    assert!(!card.was_written());
+}
+
 #[test]
 fn what_may_be_left_of_an_array_is_written_over() {
     // Erased flash pages, and entries that a tool deleted by zeroing their type only.

@@ -94,7 +94,7 @@ impl Table {
             check_free(disk, &source, home)?;
         }
         check_partitions(&source, home)?;
-        let end = end_of_disk(disk, &source.header);
+        let end = end_of_disk(disk, &source.header)?;
         check_end(&source, &end)?;
         let backup = backup_state(disk, &source, &end);
         let stale_backups = stale_backups(disk, &source, &mbr, &end);
@@ -270,24 +270,26 @@ fn check_partitions(source: &TableCopy, home: u64) -> Result<(), Error> {
 
 /// The end geometry keeps the distances that the table has from its own end: a last usable LBA that is small on
 /// purpose stays so and moves along, and so does a backup array that is not just before its header.
-fn end_of_disk(disk: &mut dyn Disk, header: &Header) -> End {
+fn end_of_disk(disk: &mut dyn Disk, header: &Header) -> Result<End, Error> {
     let alternate_lba = last_lba(disk);
     let sectors = header.array_sectors();
     let own_end = header.backup_lba();
     let reserved = own_end.saturating_sub(header.last_usable_lba());
     if own_end > alternate_lba || reserved <= sectors {
         let partition_entry_lba = alternate_lba.saturating_sub(sectors);
-        return End { alternate_lba, partition_entry_lba, last_usable_lba: partition_entry_lba.saturating_sub(1) };
+        return Ok(End { alternate_lba, partition_entry_lba, last_usable_lba: partition_entry_lba.saturating_sub(1) });
     }
-    let array_distance = Header::read_valid(disk, own_end)
-        .ok()
-        .and_then(|backup| own_end.checked_sub(backup.partition_entry_lba()))
-        .filter(|distance| (sectors..reserved).contains(distance));
-    End {
-        alternate_lba,
-        partition_entry_lba: alternate_lba - array_distance.unwrap_or(sectors),
-        last_usable_lba: alternate_lba - reserved,
-    }
+    let backup_array = match Header::read_valid(disk, own_end) {
+        Ok(backup) => Some(backup.partition_entry_lba()),
+        // Sectors are spared: the array may be before them, and nobody knows what is in them.
+        Err(Defect::Unreadable { lba, reason }) if reserved > sectors + 1 => {
+            return Err(Error::Unreadable { lba, reason });
+        }
+        Err(_) => None,
+    };
+    let distance = backup_array.and_then(|array| own_end.checked_sub(array));
+    let distance = distance.filter(|distance| (sectors..reserved).contains(distance)).unwrap_or(sectors);
+    Ok(End { alternate_lba, partition_entry_lba: alternate_lba - distance, last_usable_lba: alternate_lba - reserved })
 }
 
 fn check_end(source: &TableCopy, end: &End) -> Result<(), Error> {
