@@ -8,6 +8,7 @@
 //! when their file systems are whole. `tests/power_cut.rs` cuts the power everywhere and looks.
 //!
 //! ```text
+//! probe    the last sector of the new area is written, read back past the cache, and put back
 //! primary  an invalid primary, or one that a cut left naming the backup's array, is brought home
 //! end      the backup goes to the true end, the primary names it there; then old traces of it are cleared
 //! make     new partitions are cleared and formatted; no table knows them
@@ -15,12 +16,16 @@
 //! commit   primary header -> the backup's array: one sector, from here on the new partitions exist
 //! home     new array at the primary's own place
 //! settle   primary header -> home: one sector
+//! announce the kernel and udev hear of the new partitions
 //! ```
 
 use std::io;
+use std::time::{Duration, Instant};
 
-use crate::disk::{Disk, MakeError, NewPartition};
+use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, Shown};
+use crate::honesty;
 use crate::plan::Plan;
+use crate::table::Partition;
 use crate::table::copies::{Backup, Primary, Table, detour, without_detour};
 use crate::table::gpt::{Header, PRIMARY_LBA, Place, TableCopy};
 
@@ -28,6 +33,7 @@ use crate::table::gpt::{Header, PRIMARY_LBA, Place, TableCopy};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // the file's head says it
 pub enum Stage {
+    Probe,
     Primary,
     End,
     Make,
@@ -35,6 +41,7 @@ pub enum Stage {
     Commit,
     Home,
     Settle,
+    Announce,
 }
 
 /// One thing to do to the disk.
@@ -51,8 +58,12 @@ pub enum Action {
     },
     /// Wait until all is on the medium.
     Flush,
+    /// Ask the medium whether it holds what is written to this LBA, in an area that is to be used.
+    Probe(u64),
     /// Make the new partitions' contents.
     Make,
+    /// Let the kernel show these, all of the table.
+    Announce(Vec<Shown>),
 }
 
 /// One step of a run.
@@ -64,6 +75,19 @@ pub struct Step {
     pub action: Action,
 }
 
+/// A step that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Where in the order.
+    pub stage: Stage,
+    /// What, in words.
+    pub what: String,
+    /// Bytes that the medium was sent; for `Make` as the kernel counts them, where it does.
+    pub bytes: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
 /// Why a run stopped. Exit status 74 unless nothing was written for a reason that has its own; running again is safe
 /// at any of these points.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +95,9 @@ pub enum Error {
     /// What the new partitions need is not to be had.
     #[error("{0}; nothing was written")]
     Prepare(MakeError),
+    /// The medium does not hold what it says.
+    #[error("{0}")]
+    Probe(honesty::Error),
     /// A new partition could not be made.
     #[error("{reason}\n{}", after_make(*repaired))]
     Make {
@@ -89,6 +116,9 @@ pub enum Error {
         /// Whether anything had been written before or may have been by this.
         written: bool,
     },
+    /// All is on the disk, but the kernel does not show it.
+    #[error("{0}; the table on the disk is complete: a reboot shows it")]
+    Announce(AnnounceError),
 }
 
 const WRITTEN: &str = "the table may have been written in part; running again finishes it";
@@ -102,32 +132,61 @@ fn after_make(repaired: bool) -> &'static str {
 
 /// Everything a run will do, in order; empty when nothing is missing and both copies of the table are whole.
 pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
-    let mut steps = primary(table);
+    let mut steps = probe(table, plan);
+    steps.extend(primary(table));
     steps.extend(end(table));
     if !plan.new.is_empty() {
         steps.push(Step { stage: Stage::Make, action: Action::Make });
         steps.push(flush(Stage::Make));
         steps.extend(new_table(table, plan));
     }
+    if !steps.is_empty() {
+        steps.push(Step { stage: Stage::Announce, action: Action::Announce(shown(table, plan)) });
+    }
     steps
 }
 
-/// Does all steps. `made` says how each new partition is filled.
-pub fn carry_out(disk: &mut dyn Disk, steps: &[Step], made: &[NewPartition]) -> Result<(), Error> {
-    disk.prepare(made).map_err(Error::Prepare)?;
+/// Does all steps, and notes each that was done. `made` says how each new partition is filled.
+pub fn carry_out(
+    disk: &mut dyn Disk,
+    steps: &[Step],
+    made: &[NewPartition],
+    done: &mut Vec<Done>,
+) -> Result<(), Error> {
+    if let Err(reason) = disk.prepare(made) {
+        disk.abandon();
+        return Err(Error::Prepare(reason));
+    }
     let mut written = false;
-    for step in steps {
-        let Step { stage, action } = step;
+    for Step { stage, action } in steps {
         log::debug!("{stage:?}: {}", describe(action));
-        let result = match action {
-            Action::Write { lba, bytes, .. } => disk.write(*lba, bytes),
-            Action::Flush => disk.flush(),
-            Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, repaired: written }).map(Ok)?,
-        };
-        written |= *action != Action::Flush;
-        result.map_err(|reason| Error::Io { what: describe(action), reason, written })?;
+        let (started, before) = (Instant::now(), disk.bytes_written());
+        if let Err(error) = carry_out_one(disk, action, made, &mut written) {
+            // From the commit on, the table may have them: then the kernel shall, too.
+            if *stage < Stage::Commit {
+                disk.abandon();
+            }
+            return Err(error);
+        }
+        let (what, time) = (describe(action), started.elapsed());
+        let sent = || disk.bytes_written().zip(before).map_or(0, |(after, before)| after.saturating_sub(before));
+        let bytes = if let Action::Write { bytes, .. } = action { bytes.len() as u64 } else { sent() };
+        done.push(Done { stage: *stage, what, bytes, time });
     }
     Ok(())
+}
+
+fn carry_out_one(disk: &mut dyn Disk, action: &Action, made: &[NewPartition], written: &mut bool) -> Result<(), Error> {
+    let repaired = *written;
+    *written |= matches!(action, Action::Write { .. } | Action::Make);
+    let io_error = |reason| Error::Io { what: describe(action), reason, written: *written };
+    match action {
+        Action::Write { lba, bytes, .. } => disk.write(*lba, bytes).map_err(io_error),
+        Action::Flush => disk.flush().map_err(io_error),
+        Action::Probe(lba) => honesty::check(disk, *lba).map_err(Error::Probe),
+        Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, repaired }),
+        Action::Announce(shown) => disk.announce(shown).map_err(Error::Announce),
+    }
 }
 
 fn describe(action: &Action) -> String {
@@ -136,8 +195,31 @@ fn describe(action: &Action) -> String {
             format!("writing {what} ({} bytes at LBA {lba})", bytes.len())
         }
         Action::Flush => "flushing the disk's cache".to_owned(),
+        Action::Probe(lba) => format!("asking the disk whether it holds what is written to LBA {lba}"),
         Action::Make => "making the new partitions".to_owned(),
+        Action::Announce(_) => "telling the kernel and udev".to_owned(),
     }
+}
+
+/// In the last sector that will be used, which is still free and will be cleared anyway: nothing is risked that
+/// anybody has.
+fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
+    let sector_size = table.source.header.sector().len() as u64;
+    let end = plan.new.iter().map(|new| new.partition.extent.end()).max();
+    let probe = |end: u64| Step { stage: Stage::Probe, action: Action::Probe(end / sector_size - 1) };
+    end.map(probe).into_iter().collect()
+}
+
+fn shown(table: &Table, plan: &Plan) -> Vec<Shown> {
+    let shown = |partition: &Partition, is_new| Shown {
+        number: partition.number,
+        label: partition.label.clone(),
+        extent: partition.extent,
+        is_new,
+    };
+    let old = table.source.partitions();
+    let new = plan.new.iter().map(|new| shown(&new.partition, true));
+    old.iter().map(|partition| shown(partition, false)).chain(new).collect()
 }
 
 /// Makes the primary a valid one whose array is in its own place. While its array is being written, the header

@@ -13,18 +13,22 @@ use crate::units::{Guid, UnitError, parse_size};
 pub const HELP: &str = "\
 makeroom - create and format the partitions that a flashed card lacks
 
-Usage: makeroom apply|plan|check [OPTION...]
+Usage: makeroom apply|plan|check|locate [OPTION...]
 
   apply   create and format what is missing
   plan    show what apply would do; write nothing
   check   validate a configuration; touch no disk
+  locate  name the boot disk and the evidence for it
 
   -c, --config FILE      TOML [default: /etc/makeroom.toml]
-      --disk PATH        the image file to work on, instead of a search
+      --disk PATH        a disk (a partition means its whole disk) or an image
+                         file [default: what [boot-disk] describes]
       --architecture A   what types root and usr mean [default: this machine's]
       --size SIZE        plan: as if the disk had this size
-      --sector-size N    512 or 4096 [default: where the GPT is found, else 512]
-      --align SIZE       start and size alignment [default: 1M]
+      --sector-size N    image files: 512 or 4096 [default: where the GPT is
+                         found, else 512]
+      --align SIZE       start and size alignment [default: 1M, or the erase
+                         size that a card names]
       --seed UUID        derive GUIDs from this seed, as systemd-repart does
                          [default: random]
       --json             machine-readable result on stdout
@@ -32,6 +36,8 @@ Usage: makeroom apply|plan|check [OPTION...]
   -h, --help             print this
   -V, --version          print the version
 
+On the kernel command line, for runs without --disk: makeroom=off,
+makeroom=plan, makeroom.disk=PATH.
 Sizes: bytes, or a number with K, M, G, T or P (base 1024).
 Exit status: 0 done or nothing missing, 64 usage, 65 the disk contradicts
 the declaration, 69 disk not found, 73 does not fit or a tool is missing,
@@ -56,8 +62,10 @@ pub struct Invocation {
     pub command: Command,
     /// The configuration.
     pub config: PathBuf,
-    /// The image to work on.
+    /// The disk or image to work on.
     pub disk: Option<PathBuf>,
+    /// The disk that the kernel command line names; not known here, see [`boot_arguments`].
+    pub boot_disk: Option<PathBuf>,
     /// What `root` and `usr` mean.
     pub architecture: Architecture,
     /// Pretended size in bytes.
@@ -81,6 +89,7 @@ pub enum Command {
     Apply,
     Plan,
     Check,
+    Locate,
 }
 
 /// The default of `--config`.
@@ -110,6 +119,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         command: Command::Check,
         config: DEFAULT_CONFIG.into(),
         disk: None,
+        boot_disk: None,
         architecture: Architecture::native(),
         size: None,
         sector_size: None,
@@ -150,7 +160,67 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     Ok(Request::Run(Invocation { command, ..options }))
 }
 
-const COMMANDS: [(&str, Command); 3] = [("apply", Command::Apply), ("plan", Command::Plan), ("check", Command::Check)];
+const COMMANDS: [(&str, Command); 4] =
+    [("apply", Command::Apply), ("plan", Command::Plan), ("check", Command::Check), ("locate", Command::Locate)];
+
+/// What the kernel command line asks of a run that was not told which disk to work on: the rescue hatch, which needs
+/// no new image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootArguments {
+    /// `makeroom=`.
+    pub mode: BootMode,
+    /// `makeroom.disk=`.
+    pub disk: Option<PathBuf>,
+}
+
+/// What `apply` shall do at this boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootMode {
+    /// What it was made for.
+    #[default]
+    Apply,
+    /// Only show it: `makeroom=plan`.
+    Plan,
+    /// Nothing: `makeroom=off`.
+    Off,
+}
+
+/// Reads the kernel command line. What is not understood is an error: somebody wanted something else than usual.
+pub fn boot_arguments(line: &str) -> Result<BootArguments, UsageError> {
+    let mut found = BootArguments::default();
+    let wrong = |what: &str, hint: String| {
+        Err(UsageError::Words(format!("kernel command line: {}: {hint}; nothing was done", text::escape(what))))
+    };
+    for word in kernel_words(line) {
+        match word.split_once('=').unwrap_or((&word, "")) {
+            ("makeroom", "off") => found.mode = BootMode::Off,
+            ("makeroom", "plan") => found.mode = BootMode::Plan,
+            ("makeroom", value) => return wrong(&word, text::suggestion(value, ["off", "plan"])),
+            ("makeroom.disk", path) if path.starts_with('/') => found.disk = Some(path.into()),
+            ("makeroom.disk", _) => return wrong(&word, "the path of a disk, such as /dev/mmcblk0, is wanted".into()),
+            (name, _) if name.starts_with("makeroom.") => {
+                return wrong(&word, text::suggestion(name, ["makeroom.disk"]));
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// The words of a kernel command line: white space ends a word unless it is between double quotes, which are no part
+/// of it (lib/cmdline.c, `next_arg`).
+fn kernel_words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            _ if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            _ => word.push(c),
+        }
+    }
+    words.push(word);
+    words
+}
 
 const LONG_OPTIONS: [&str; 11] =
     ["config", "disk", "architecture", "size", "sector-size", "align", "seed", "json", "verbose", "help", "version"];
@@ -217,6 +287,23 @@ fn seed(value: &str) -> Result<Guid, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_command_line_is_read_as_the_kernel_does() {
+        let read = |line| boot_arguments(line).map_err(|error| error.to_string());
+        let arguments = |mode, disk: Option<&str>| Ok(BootArguments { mode, disk: disk.map(PathBuf::from) });
+        assert_eq!(read("console=ttyS0 quiet makeroomy=1 xmakeroom=off\n"), arguments(BootMode::Apply, None));
+        assert_eq!(read("quiet makeroom=off"), arguments(BootMode::Off, None));
+        assert_eq!(read("makeroom=off makeroom=plan\n"), arguments(BootMode::Plan, None));
+        assert_eq!(read("makeroom.disk=/dev/sda"), arguments(BootMode::Apply, Some("/dev/sda")));
+        assert_eq!(read("makeroom.disk=\"/dev/a b\" x"), arguments(BootMode::Apply, Some("/dev/a b")));
+        assert_eq!(read("dyndbg=\"file makeroom.c makeroom=off +p\""), arguments(BootMode::Apply, None));
+        for line in
+            ["makeroom", "makeroom=", "makeroom=of", "makeroom.disk=", "makeroom.disk=sda", "makeroom.dsk=/dev/x"]
+        {
+            assert!(read(line).unwrap_err().starts_with("kernel command line: makeroom"), "{line}");
+        }
+    }
 
     #[test]
     fn the_help_names_every_option_and_command() {

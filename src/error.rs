@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::disk::MakeError;
-use crate::disk::image::OpenError;
+use crate::disk::open::OpenError;
 use crate::filesystem::MissingTool;
-use crate::{apply, cli, config, plan, table};
+use crate::{apply, boot_disk, cli, config, plan, table};
 
 /// Exit statuses: those of sysexits(3), which systemd prints by name. README explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,10 @@ pub enum Error {
          with --disk", .0.display()
     )]
     NoBootDisk(PathBuf),
-    #[error("looking for the boot disk is not implemented in this version: name an image file with --disk")]
-    NoSearch,
+    #[error(transparent)]
+    BootDisk(#[from] boot_disk::Error),
+    #[error("reading the kernel command line: {0}")]
+    CommandLine(std::io::Error),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("{}: {reason}", disk.display())]
@@ -69,16 +71,12 @@ impl Error {
     /// The exit status that tells this error from others.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::Usage(_) | Error::NoSearch => Exit::Usage,
+            Error::Usage(_) => Exit::Usage,
+            Error::BootDisk(boot_disk::Error::Sysfs(_)) | Error::CommandLine(_) => Exit::Io,
+            Error::BootDisk(_) => Exit::Unavailable,
             Error::Config(config::Error::Unreadable { reason, .. }) if denied(reason) => Exit::NoPermission,
             Error::Config(_) | Error::NoBootDisk(_) => Exit::Config,
-            Error::Open(error) => match error {
-                OpenError::Shrunk { .. } | OpenError::SectorSize { .. } | OpenError::SectorSizes { .. } => Exit::Usage,
-                OpenError::NotFound { .. } | OpenError::NotAnImage { .. } => Exit::Unavailable,
-                OpenError::Permission { .. } => Exit::NoPermission,
-                OpenError::ReadOnly { .. } | OpenError::Locked { .. } => Exit::TemporaryFailure,
-                OpenError::Io { .. } => Exit::Io,
-            },
+            Error::Open(error) => opening(error),
             Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
             Error::Table { .. } | Error::Plan { reason: plan::Error::LabelTwice { .. }, .. } => Exit::Data,
@@ -87,9 +85,27 @@ impl Error {
             Error::Apply { reason: apply::Error::Prepare(MakeError::Io { reason, .. }), .. } if denied(reason) => {
                 Exit::NoPermission
             }
+            Error::Apply { reason: apply::Error::Prepare(MakeError::InUse { .. }), .. } => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(_), .. } => Exit::CannotCreate,
             Error::Apply { .. } | Error::Output { .. } => Exit::Io,
         }
+    }
+}
+
+fn opening(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Shrunk { .. }
+        | OpenError::SectorSize { .. }
+        | OpenError::DeviceSectorSize { .. }
+        | OpenError::SectorSizes { .. } => Exit::Usage,
+        OpenError::OddSectorSize { .. } => Exit::Data,
+        OpenError::NotFound { .. }
+        | OpenError::NotADisk { .. }
+        | OpenError::OtherDevice { .. }
+        | OpenError::Empty { .. } => Exit::Unavailable,
+        OpenError::Permission { .. } => Exit::NoPermission,
+        OpenError::ReadOnly { .. } | OpenError::Locked { .. } | OpenError::Replaced { .. } => Exit::TemporaryFailure,
+        OpenError::Io { .. } => Exit::Io,
     }
 }
 

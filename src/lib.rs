@@ -13,7 +13,9 @@ pub mod filesystem; // which file system
 pub mod config; // what is declared
 pub mod disk; // the one door
 pub mod table; // which table
+pub mod boot_disk; // which disk
 pub mod plan; // what to make
+pub mod honesty; // whether a card is what it says
 pub mod apply; // the order of writes
 pub mod report; // what to show
 pub mod cli; // what is asked for
@@ -21,11 +23,15 @@ pub mod error; // how it can end
 pub mod log; // what happens meanwhile
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use apply::Step;
-use cli::{Command, Invocation};
+use boot_disk::Found;
+use cli::{BootMode, Command, Invocation};
 use config::Config;
-use disk::image::{Image, OpenError};
+use disk::block_device::BlockDevice;
+use disk::image::Image;
+use disk::open::{Kind, OpenError};
 use disk::{Disk, NewPartition, SECTOR_SIZES};
 use error::Error;
 use plan::Plan;
@@ -38,40 +44,64 @@ use units::{Guid, Label};
 /// outcome in one sentence.
 pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error> {
     // Observe: the wishes, the disk, its table.
+    let Some(invocation) = &with_boot_arguments(invocation)? else {
+        return Ok("makeroom=off on the kernel command line: nothing was done".to_owned());
+    };
     let config = read_config(invocation)?;
     report.warnings.extend(config.partitions.is_empty().then(|| "no partition is declared".to_owned()));
     if invocation.command == Command::Check {
         return Ok(checked(invocation, &config, report));
     }
-    let path = invocation.disk.as_deref().ok_or(Error::NoSearch)?;
-    let mut image = Image::open(path, invocation.size)?;
-    let sector_size = find_sector_size(&mut image, invocation.sector_size)?;
-    image.set_sector_size(sector_size);
-    let table = match read_table(path, &mut image) {
-        Err(reason) if is_complete(&config, &mut image) => return Ok(report.tolerate(&reason)),
+    report.is_recorded = invocation.command == Command::Apply && !names_an_image(invocation);
+    let found = find_disk(invocation, &config, report)?;
+    let (path, mut disk) = open(invocation, &found.path)?;
+    let disk = disk.as_mut();
+    report.found(&path, disk, found);
+    if invocation.command == Command::Locate {
+        return Ok(located(&path, disk, report));
+    }
+    let table = match read_table(&path, disk) {
+        Err(reason) if is_complete(&config, disk) => return Ok(report.tolerate(&reason)),
         table => table?,
     };
-    report.found(path, &image, &table);
+    report.read(&table, disk);
 
     // Decide: what is missing, and every byte that will be written for it.
-    let plan = make_plan(invocation, &config, path, &table)?;
-    report.planned(&plan);
+    let plan = make_plan(invocation, &config, &path, disk, &table)?;
+    report.planned(&plan, disk);
     if !plan.new.is_empty() {
         report.warnings.extend(config.warnings.iter().cloned());
     }
     let steps = apply::steps(&table, &plan);
-    let commands = commands(&config, &plan, sector_size);
+    let commands = commands(&config, &plan, disk.sector_size());
     if invocation.command == Command::Plan || steps.is_empty() {
         report.warnings.extend(commands.err().map(|missing| format!("apply would refuse: {missing}")));
         return Ok(report.intention());
     }
 
     // Act.
-    match act(path, sector_size, &config, &table, &steps, &commands?) {
+    match act(&path, disk, config.boot_disk.wait, &table, &steps, &commands?, report) {
         // Linux reads the table and has all it needs: what could not be mended is no reason to stop a boot.
         Err(reason) if plan.new.is_empty() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
         done => done.map(|()| report.achievement()),
     }
+}
+
+/// The invocation as the kernel command line wants it; nothing when it wants nothing to be done. Somebody who names a
+/// disk on our own command line is not booting.
+fn with_boot_arguments(invocation: &Invocation) -> Result<Option<Invocation>, Error> {
+    let mut invocation = invocation.clone();
+    if invocation.disk.is_some() || invocation.command == Command::Check {
+        return Ok(Some(invocation));
+    }
+    let arguments = cli::boot_arguments(&kernel::command_line().map_err(Error::CommandLine)?)?;
+    invocation.boot_disk = arguments.disk;
+    match (invocation.command, arguments.mode) {
+        (Command::Apply, BootMode::Off) => return Ok(None),
+        (Command::Apply, BootMode::Plan) => invocation.command = Command::Plan,
+        _ => {}
+    }
+    Ok(Some(invocation))
 }
 
 fn checked(invocation: &Invocation, config: &Config, report: &mut Report) -> String {
@@ -81,21 +111,67 @@ fn checked(invocation: &Invocation, config: &Config, report: &mut Report) -> Str
     format!("{} is valid: it declares {declares}", invocation.config.display())
 }
 
+fn names_an_image(invocation: &Invocation) -> bool {
+    let is_device = |path: &PathBuf| matches!(disk::open::kind(path), Ok(Kind::BlockDevice(_)));
+    invocation.disk.as_ref().is_some_and(|path| !is_device(path))
+}
+
+/// The disk that is named, or the one that the configuration describes.
+fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Found, Error> {
+    let named = |path: &PathBuf, how: &str| Found {
+        path: path.clone(),
+        evidence: vec![format!("{how}{}", text::escape(&path.to_string_lossy()))],
+        candidates: Vec::new(),
+    };
+    match (&invocation.disk, &invocation.boot_disk) {
+        (Some(path), _) => Ok(named(path, "--disk ")),
+        (None, Some(path)) => Ok(named(path, "kernel command line: makeroom.disk=")),
+        (None, None) => boot_disk::find(&config.boot_disk).map_err(|refusal| {
+            report.looked_at(refusal.candidates());
+            refusal.into()
+        }),
+    }
+}
+
+/// The disk or image behind a path, for looking at it, and the name to call it by.
+fn open(invocation: &Invocation, path: &Path) -> Result<(PathBuf, Box<dyn Disk>), Error> {
+    let (size, sector_size) = (invocation.size, invocation.sector_size);
+    match disk::open::kind(path)? {
+        Kind::BlockDevice(kernel) => Ok((kernel.node(), Box::new(BlockDevice::open(kernel, size, sector_size)?))),
+        Kind::Image => {
+            let mut image = Image::open(path, size)?;
+            let sector_size = find_sector_size(&mut image, sector_size)?;
+            image.set_sector_size(sector_size);
+            Ok((path.to_owned(), Box::new(image)))
+        }
+    }
+}
+
 /// Alone, and only when the table is still the one that was planned for.
 fn act(
     path: &Path,
-    sector_size: u32,
-    config: &Config,
+    disk: &mut dyn Disk,
+    wait: Duration,
     table: &Table,
     steps: &[Step],
     new: &[NewPartition],
+    report: &mut Report,
 ) -> Result<(), Error> {
-    let mut image = Image::lock(path, sector_size, config.boot_disk.wait)?;
-    if read_table(path, &mut image)? != *table {
+    disk.lock(wait)?;
+    if read_table(path, disk)? != *table {
         return Err(Error::Changed(path.to_owned()));
     }
-    let done = apply::carry_out(&mut image, steps, new);
+    let done = apply::carry_out(disk, steps, new, &mut report.steps);
     done.map_err(|reason| Error::Apply { disk: path.to_owned(), reason })
+}
+
+/// A disk is found even where its table is none that makeroom would work with.
+fn located(path: &Path, disk: &mut dyn Disk, report: &mut Report) -> String {
+    match read_table(path, disk) {
+        Ok(table) => report.read(&table, disk),
+        Err(reason) => report.warnings.push(reason.to_string()),
+    }
+    format!("the boot disk is {}", path.display())
 }
 
 /// Whether Linux shows every declared partition once, even if we would not touch the table that says so. Then there
@@ -111,7 +187,8 @@ fn read_config(invocation: &Invocation) -> Result<Config, Error> {
     let content = kernel::read_file(path, config::MAX_FILE_SIZE + 1)
         .map_err(|reason| config::Error::Unreadable { path: path.clone(), reason })?;
     let config = config::read(path, &content, invocation.architecture)?;
-    if !config.boot_disk.names_a_disk() && invocation.disk.is_none() {
+    let is_named = invocation.disk.is_some() || invocation.boot_disk.is_some();
+    if !config.boot_disk.names_a_disk() && !is_named {
         return Err(Error::NoBootDisk(path.clone()));
     }
     Ok(config)
@@ -142,9 +219,15 @@ fn read_table(path: &Path, disk: &mut dyn Disk) -> Result<Table, Error> {
     Table::read(disk).map_err(|reason| Error::Table { disk: path.to_owned(), reason })
 }
 
-fn make_plan(invocation: &Invocation, config: &Config, path: &Path, table: &Table) -> Result<Plan, Error> {
+fn make_plan(
+    invocation: &Invocation,
+    config: &Config,
+    path: &Path,
+    disk: &dyn Disk,
+    table: &Table,
+) -> Result<Plan, Error> {
     let layout = table.layout();
-    let alignment = plan::alignment(invocation.align, None, &layout);
+    let alignment = plan::alignment(invocation.align, disk.erase_size(), &layout);
     let mut guids = |partition_type: Guid, ordinal: u64, attempt: u32| match invocation.seed {
         Some(seed) if attempt == 0 => Some(seeded(seed, partition_type, ordinal)),
         _ => kernel::random_bytes().map(Guid::from_random).ok(),

@@ -29,12 +29,25 @@ fn run(invocation: &Invocation) -> ExitCode {
         Ok(message) => Outcome { code: Exit::Ok as u8, message: message.clone() },
         Err(error) => Outcome { code: error.exit() as u8, message: error.to_string() },
     };
+    if report.is_recorded {
+        record(&mut report);
+    }
     let shown = match (&result, invocation.json) {
         (_, true) => print(&report.json(), &report.outcome.message),
         (Ok(message), false) => print(&format!("{}{message}\n", report.text(wants_unicode())), message),
         (Err(_), false) => Ok(()),
     };
     finish(result.map(|_| Exit::Ok).and_then(|exit| shown.map(|()| exit)))
+}
+
+/// Leaves what was found and done where the running system can read it: /run outlives the initrd.
+fn record(report: &mut Report) {
+    const RECORD: &str = "/run/makeroom/report.json";
+    let record = report.record();
+    if let Err(reason) = makeroom::kernel::replace_file(RECORD.as_ref(), record.as_bytes()) {
+        // The disk is what counts; the record only tells of it.
+        log::warn!("cannot write {RECORD}: {reason}");
+    }
 }
 
 fn finish(result: Result<Exit, Error>) -> ExitCode {

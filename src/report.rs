@@ -4,14 +4,17 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::apply::Done;
+use crate::boot_disk::{self, Found};
 use crate::disk::Disk;
 use crate::partition_type::name_of;
 use crate::plan::{New, Plan};
 use crate::table::Partition;
-use crate::table::copies::Table;
+use crate::table::copies::{Backup, Primary, Table};
 use crate::text::{cut, escape};
 use crate::units::{Label, show_size};
 
@@ -34,6 +37,59 @@ pub struct Report {
     pub repairs: Vec<String>,
     /// How the run ended.
     pub outcome: Outcome,
+    /// What only the record of a boot has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+    /// The table as it was found.
+    #[serde(skip)]
+    pub table_before: Option<TableReport>,
+    /// What was done, in order.
+    #[serde(skip)]
+    pub steps: Vec<Done>,
+    /// Whether this run is one to keep a record of: an `apply` that looked at real disks.
+    #[serde(skip)]
+    pub is_recorded: bool,
+}
+
+/// What a run found and did to a disk, for whoever has to understand it afterwards.
+#[derive(Debug, Serialize)]
+pub struct History {
+    /// The table before anything was written; nothing when none could be read.
+    pub table_before: Option<TableReport>,
+    /// Each step that was done.
+    pub steps: Vec<StepReport>,
+}
+
+/// A partition table.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableReport {
+    /// The state of the primary copy.
+    pub primary: String,
+    /// The state of the backup.
+    pub backup: String,
+    /// LBA of the backup header, as the copy that counts has it.
+    pub alternate_lba: u64,
+    /// First LBA that partitions may use.
+    pub first_usable_lba: u64,
+    /// Last LBA that partitions may use.
+    pub last_usable_lba: u64,
+    /// First LBA of the entry array.
+    pub partition_entry_lba: u64,
+    /// Its entries, by place.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// A step that was done.
+#[derive(Debug, Serialize)]
+pub struct StepReport {
+    /// The part of the order that it belongs to.
+    pub stage: String,
+    /// What was done.
+    pub what: String,
+    /// Bytes that the disk was sent.
+    pub bytes: u64,
+    /// How long it took.
+    pub milliseconds: u64,
 }
 
 /// The disk that was worked on.
@@ -45,10 +101,10 @@ pub struct DiskReport {
     pub size: u64,
     /// Bytes in a logical sector.
     pub sector_size: u32,
-    /// The kind of its table: `gpt`.
-    pub table: &'static str,
+    /// The kind of its table: `gpt`; nothing when none could be read.
+    pub table: Option<&'static str>,
     /// Its disk GUID.
-    pub guid: String,
+    pub guid: Option<String>,
     /// Why it is this disk.
     pub evidence: Vec<String>,
 }
@@ -59,21 +115,33 @@ pub struct Candidate {
     /// Its device node.
     pub node: String,
     /// How it is connected.
-    pub bus: String,
+    pub bus: Option<String>,
     /// Its size.
     pub size: u64,
     /// Its serial number or card identification.
-    pub serial: String,
+    pub serial: Option<String>,
     /// Its disk GUID.
-    pub guid: String,
-    /// Whether it was chosen.
-    pub verdict: String,
+    pub guid: Option<String>,
+    /// What became of it.
+    pub verdict: Verdict,
     /// The reasons.
     pub why: Vec<String>,
 }
 
+/// What became of a disk in a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is the boot disk.
+    Chosen,
+    /// It could be the boot disk.
+    Possible,
+    /// It is not the boot disk.
+    Rejected,
+}
+
 /// A partition as it will be.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct PartitionReport {
     /// Its label; half surrogates replaced.
     pub label: String,
@@ -120,30 +188,60 @@ pub struct Outcome {
 }
 
 impl Report {
-    /// Takes over what was found on a disk.
-    pub fn found(&mut self, path: &Path, disk: &dyn Disk, table: &Table) {
+    /// Takes over which disks were looked at.
+    pub fn looked_at(&mut self, candidates: &[boot_disk::Candidate]) {
+        self.candidates = candidates.iter().map(|candidate| considered(candidate, None)).collect();
+    }
+
+    /// Takes over which disk it is.
+    pub fn found(&mut self, path: &Path, disk: &dyn Disk, found: Found) {
         let sector_size = disk.sector_size();
+        self.candidates = found.candidates.iter().map(|candidate| considered(candidate, Some(path))).collect();
         self.disk = Some(DiskReport {
             node: path.display().to_string(),
             size: disk.sectors() * u64::from(sector_size),
             sector_size,
-            table: "gpt",
-            guid: table.disk_guid().to_string(),
-            evidence: vec![format!("--disk {}", path.display())],
+            table: None,
+            guid: None,
+            evidence: found.evidence,
         });
-        self.partitions = table.layout().partitions.iter().map(existing).collect();
+    }
+
+    /// Takes over what a table says.
+    pub fn read(&mut self, table: &Table, disk: &dyn Disk) {
+        if let Some(report) = &mut self.disk {
+            (report.table, report.guid) = (Some("gpt"), Some(table.disk_guid().to_string()));
+        }
+        self.partitions = table.layout().partitions.iter().map(|partition| existing(partition, disk)).collect();
         self.repairs = table.repairs();
+        self.table_before = Some(before(table, self.partitions.clone()));
     }
 
     /// Takes over what is planned for the disk.
-    pub fn planned(&mut self, plan: &Plan) {
+    pub fn planned(&mut self, plan: &Plan, disk: &dyn Disk) {
         self.alignment = Some(plan.alignment);
-        for partition in plan.new.iter().map(new) {
+        for partition in plan.new.iter().map(|new| self::new(new, disk)) {
             let at = self.partitions.partition_point(|other| other.offset < partition.offset);
             self.partitions.insert(at, partition);
         }
         self.dropped = plan.dropped.iter().map(Label::lossy).collect();
         self.warnings.extend(plan.warnings.iter().cloned());
+    }
+
+    /// The record of a boot: the JSON form, and what was found and done. One line.
+    pub fn record(&mut self) -> String {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let step = |done: &Done| StepReport {
+            stage: format!("{:?}", done.stage).to_ascii_lowercase(),
+            what: done.what.clone(),
+            bytes: done.bytes,
+            milliseconds: milliseconds(done.time),
+        };
+        let steps = self.steps.iter().map(step).collect();
+        self.history = Some(History { table_before: self.table_before.clone(), steps });
+        let record = self.json();
+        self.history = None;
+        record
     }
 
     /// The outcome of a run that had nothing to write, or was not to write.
@@ -186,17 +284,41 @@ impl Report {
         let mut text = String::new();
         if let Some(disk) = &self.disk {
             let (node, size) = (escape(&disk.node), show_size(disk.size));
-            let alignment = show_size(self.alignment.unwrap_or_default());
-            line(&mut text, format_args!("{node}: {size}, {}-byte sectors, aligned to {alignment}", disk.sector_size));
-            line(&mut text, format_args!("GPT {}\n", disk.guid));
-            text += &self.table();
-            text += &self.bar(disk.size, if unicode { &UNICODE } else { &ASCII });
+            let aligned = self.alignment.map(|alignment| format!(", aligned to {}", show_size(alignment)));
+            let aligned = aligned.unwrap_or_default();
+            line(&mut text, format_args!("{node}: {size}, {}-byte sectors{aligned}", disk.sector_size));
+            if let Some(guid) = &disk.guid {
+                line(&mut text, format_args!("GPT {guid}"));
+            }
+            text.push('\n');
+        }
+        // Without a plan, the question was which disk it is.
+        match (&self.disk, self.alignment) {
+            (Some(disk), Some(_)) => {
+                text += &self.table();
+                text += &self.bar(disk.size, if unicode { &UNICODE } else { &ASCII });
+            }
+            (Some(disk), None) => text += &self.proof(disk),
+            (None, _) => {}
         }
         for label in &self.dropped {
             line(&mut text, format_args!("left out: {}", escape(label)));
         }
-        for repair in &self.repairs {
+        for repair in self.repairs.iter().filter(|_| self.alignment.is_some()) {
             line(&mut text, format_args!("repair: {repair}"));
+        }
+        text
+    }
+
+    /// Why it is this disk, and why it is no other.
+    fn proof(&self, disk: &DiskReport) -> String {
+        let mut text = String::new();
+        for evidence in &disk.evidence {
+            line(&mut text, format_args!("evidence: {evidence}"));
+        }
+        for other in self.candidates.iter().filter(|other| other.verdict != Verdict::Chosen) {
+            let (node, size, why) = (escape(&other.node), show_size(other.size), other.why.join(", "));
+            line(&mut text, format_args!("not {node} ({size}): {why}"));
         }
         text
     }
@@ -353,23 +475,70 @@ fn line(text: &mut String, arguments: std::fmt::Arguments) {
     let _ = writeln!(text, "{arguments}");
 }
 
-fn existing(partition: &Partition) -> PartitionReport {
-    describe(partition, partition.extent.size, None, Activity::Unchanged)
+/// A disk that was looked at; `chosen` is the node of the one that it is.
+fn considered(candidate: &boot_disk::Candidate, chosen: Option<&Path>) -> Candidate {
+    let verdict = match (candidate.against.is_empty(), chosen) {
+        (true, Some(chosen)) if chosen == candidate.node => Verdict::Chosen,
+        (true, None) => Verdict::Possible,
+        _ => Verdict::Rejected,
+    };
+    Candidate {
+        node: candidate.node.display().to_string(),
+        bus: candidate.bus.clone(),
+        size: candidate.size,
+        serial: candidate.serial.clone(),
+        guid: candidate.guid.map(|guid| guid.to_string()),
+        verdict,
+        why: vec![candidate.verdict()],
+    }
 }
 
-fn new(new: &New) -> PartitionReport {
+fn before(table: &Table, partitions: Vec<PartitionReport>) -> TableReport {
+    let header = &table.source.header;
+    let primary = match &table.primary {
+        Primary::AtHome => "valid".to_owned(),
+        Primary::AtBackup => "valid, names the backup's entry array".to_owned(),
+        Primary::Damaged(defect) => defect.to_string(),
+    };
+    let backup = match &table.backup {
+        Backup::Current => "valid".to_owned(),
+        Backup::Differs => "valid, but another table".to_owned(),
+        Backup::Damaged(defect) => defect.to_string(),
+    };
+    TableReport {
+        primary,
+        backup,
+        alternate_lba: header.backup_lba(),
+        first_usable_lba: header.first_usable_lba(),
+        last_usable_lba: header.last_usable_lba(),
+        partition_entry_lba: header.partition_entry_lba(),
+        partitions,
+    }
+}
+
+fn existing(partition: &Partition, disk: &dyn Disk) -> PartitionReport {
+    describe(partition, disk, partition.extent.size, None, Activity::Unchanged)
+}
+
+fn new(new: &New, disk: &dyn Disk) -> PartitionReport {
     let format = new.content.as_ref().map(|content| content.format.name());
-    describe(&new.partition, 0, format, Activity::Create)
+    describe(&new.partition, disk, 0, format, Activity::Create)
 }
 
-fn describe(partition: &Partition, old_size: u64, format: Option<&'static str>, activity: Activity) -> PartitionReport {
+fn describe(
+    partition: &Partition,
+    disk: &dyn Disk,
+    old_size: u64,
+    format: Option<&'static str>,
+    activity: Activity,
+) -> PartitionReport {
     PartitionReport {
         label: partition.label.lossy(),
         type_name: name_of(partition.partition_type).unwrap_or(partition.partition_type.to_string()),
         type_uuid: partition.partition_type.to_string(),
         uuid: partition.guid.to_string(),
         partno: partition.number,
-        node: None,
+        node: disk.partition_node(partition.number),
         offset: partition.extent.start,
         old_size,
         raw_size: partition.extent.size,

@@ -189,7 +189,7 @@ proptest! {
         card.sectors += grown;
         let before = card.clone();
         let Ok((_, plan, steps)) = decide(&mut card, &wishes, alignment) else { return Ok(()) };
-        makeroom::apply::carry_out(&mut card, &steps, &to_make(&plan)).unwrap();
+        makeroom::apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
         check_card(&before, &card, &plan);
         let (_, _, steps) = decide(&mut card, &wishes, alignment).unwrap();
         prop_assert!(steps.is_empty(), "{:?}", steps);

@@ -141,7 +141,7 @@ impl<'a> Judge<'a> {
         };
         let (_, plan, steps) = decide(&mut card, &wishes, ALIGNMENT).unwrap();
         let made = to_make(&plan);
-        apply::carry_out(&mut card, &order(steps), &made).unwrap();
+        apply::carry_out(&mut card, &order(steps), &made, &mut Vec::new()).unwrap();
         let events = std::mem::take(&mut card.events);
         let new = linux::partitions(&card).unwrap();
         assert_eq!(new[..old.len()], old[..], "{}: what was there has changed", situation.name);
@@ -189,7 +189,7 @@ impl<'a> Judge<'a> {
             Ok((_, plan, steps)) => (plan, steps),
             Err(why) => return failed(why),
         };
-        if let Err(error) = apply::carry_out(&mut card, &steps, &to_make(&plan)) {
+        if let Err(error) = apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()) {
             return failed(error.to_string());
         }
         let events = std::mem::take(&mut card.events);
@@ -353,7 +353,7 @@ fn a_disk_that_grows_between_a_cut_and_the_next_run_is_extended_all_the_same() {
                 let mut card = card.clone();
                 card.sectors += grown;
                 let (_, plan, steps) = decide(&mut card, &judge.wishes, ALIGNMENT).unwrap();
-                apply::carry_out(&mut card, &steps, &to_make(&plan)).unwrap();
+                apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
                 let seen = linux::partitions(&card).unwrap();
                 assert_eq!(seen[..judge.old.len()], judge.old[..], "{}", situation.name);
                 assert_eq!(seen.len(), judge.new.len(), "{}", situation.name);
@@ -376,7 +376,7 @@ fn a_run_that_fails_at_any_write_or_flush_can_be_run_again() {
             let mut card = situation.card.clone();
             let (_, plan, steps) = decide(&mut card, &judge.wishes, ALIGNMENT).unwrap();
             card.fail_after = Some(failing);
-            if apply::carry_out(&mut card, &steps, &to_make(&plan)).is_ok() {
+            if apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).is_ok() {
                 break;
             }
             card.fail_after = None;

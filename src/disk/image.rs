@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::disk::mkfs::{self, Job};
+use crate::disk::open::{OpenError, pretended};
 use crate::disk::{Disk, MakeError, NewPartition, SECTOR_SIZES};
 use crate::kernel;
-use crate::units::{Extent, show_exact, show_seconds};
+use crate::units::Extent;
 
 /// An open image file.
 #[derive(Debug)]
@@ -22,114 +23,14 @@ pub struct Image {
     sparse_files: Vec<(File, PathBuf)>,
 }
 
-/// Why an image cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Exit status 69.
-    #[error("there is no image \"{}\"", path.display())]
-    NotFound {
-        /// What was given as an image.
-        path: PathBuf,
-    },
-    /// Exit status 77.
-    #[error("no permission to {action} {}", path.display())]
-    Permission {
-        /// The image.
-        path: PathBuf,
-        /// "read" or "write".
-        action: &'static str,
-    },
-    /// Exit status 75.
-    #[error("{} cannot be written: {reason}", path.display())]
-    ReadOnly {
-        /// The image.
-        path: PathBuf,
-        /// What the system said.
-        reason: io::Error,
-    },
-    /// Exit status 75.
-    #[error("another process has {} locked and kept it so for {} s; run makeroom again when it is done", path.display(), show_seconds(*waited))]
-    Locked {
-        /// The image.
-        path: PathBuf,
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// Exit status 69.
-    #[error("{} is {kind}: give an image file", path.display())]
-    NotAnImage {
-        /// What was given as an image.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// Exit status 64.
-    #[error("--size {} is less than what {} has, {}: a smaller card cannot hold the image",
-        show_exact(*wish), path.display(), show_exact(*size))]
-    Shrunk {
-        /// The image.
-        path: PathBuf,
-        /// What --size says.
-        wish: u64,
-        /// What the file has.
-        size: u64,
-    },
-    /// Exit status 64.
-    #[error(
-        "--sector-size {wish}: the partition table of {} was made for sectors of {found} bytes; leave the option out",
-        path.display()
-    )]
-    SectorSize {
-        /// The image.
-        path: PathBuf,
-        /// What --sector-size says.
-        wish: u32,
-        /// Where the table says otherwise.
-        found: u32,
-    },
-    /// Exit status 64.
-    #[error(
-        "{} has a partition table for sectors of 512 and one for sectors of 4096 bytes: say with --sector-size which \
-         one is meant", path.display()
-    )]
-    SectorSizes {
-        /// The image.
-        path: PathBuf,
-    },
-    /// Exit status 74.
-    #[error("cannot open {}: {reason}", path.display())]
-    Io {
-        /// The image.
-        path: PathBuf,
-        /// What the system said.
-        reason: io::Error,
-    },
-}
-
 impl Image {
     /// Opens an image for looking at it, with sectors of 512 bytes. `size` in bytes pretends that the file were
     /// larger; what it does not have reads as zeros.
     pub fn open(path: &Path, size: Option<u64>) -> Result<Image, OpenError> {
-        let mut image = Image::open_as(path, false)?;
-        let wish = size.unwrap_or(image.size);
-        if wish < image.size {
-            return Err(OpenError::Shrunk { path: path.to_owned(), wish, size: image.size });
-        }
-        image.size = wish;
-        Ok(image)
-    }
-
-    /// Opens an image for writing, alone: waits for its lock at most `wait`.
-    pub fn lock(path: &Path, sector_size: u32, wait: Duration) -> Result<Image, OpenError> {
-        let mut image = Image::open_as(path, true)?;
-        image.sector_size = sector_size;
-        let io_error = |reason| OpenError::Io { path: path.to_owned(), reason };
-        if !kernel::lock(&image.file, wait).map_err(io_error)? {
-            return Err(OpenError::Locked { path: path.to_owned(), waited: wait });
-        }
-        // Whoever held the lock may have changed the size.
-        image.size = image.file.metadata().map_err(io_error)?.len();
-        Ok(image)
+        let file = kernel::open(path, false).map_err(|reason| OpenError::from_io(path, false, reason))?;
+        let actual = file.metadata().map_err(|reason| OpenError::Io { path: path.to_owned(), reason })?.len();
+        let size = pretended(path, actual, size)?;
+        Ok(Image { file, path: path.to_owned(), sector_size: SECTOR_SIZES[0], size, sparse_files: Vec::new() })
     }
 
     /// Takes the image in sectors of another size.
@@ -140,19 +41,6 @@ impl Image {
     /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    fn open_as(path: &Path, writable: bool) -> Result<Image, OpenError> {
-        let io_error = |reason: io::Error| open_error(path, writable, reason);
-        // The kind first: opening a FIFO would wait for its other end.
-        #[allow(clippy::disallowed_methods)] // this is the door that the lint guards
-        let metadata = std::fs::metadata(path).map_err(io_error)?;
-        if let Some(kind) = unsuitable(metadata.file_type()) {
-            return Err(OpenError::NotAnImage { path: path.to_owned(), kind });
-        }
-        let file = kernel::open(path, writable).map_err(io_error)?;
-        let size = file.metadata().map_err(io_error)?.len();
-        Ok(Image { file, path: path.to_owned(), sector_size: SECTOR_SIZES[0], size, sparse_files: Vec::new() })
     }
 
     fn offset(&self, lba: u64) -> io::Result<u64> {
@@ -226,6 +114,22 @@ impl Disk for Image {
         self.file.sync_all()
     }
 
+    fn forget(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn lock(&mut self, wait: Duration) -> Result<(), OpenError> {
+        let path = || self.path.clone();
+        self.file = kernel::open(&self.path, true).map_err(|reason| OpenError::from_io(&self.path, true, reason))?;
+        let io_error = |reason| OpenError::Io { path: path(), reason };
+        if !kernel::lock(&self.file, wait).map_err(io_error)? {
+            return Err(OpenError::Locked { path: path(), waited: wait });
+        }
+        // Whoever held the lock may have changed the size.
+        self.size = self.file.metadata().map_err(io_error)?.len();
+        Ok(())
+    }
+
     /// A sparse file beside the image for each file system, without a name.
     fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
         let formatted = new.iter().filter(|partition| partition.mkfs.is_some());
@@ -236,7 +140,8 @@ impl Disk for Image {
             Ok((file, node))
         };
         let action = "making a temporary file beside the image";
-        let files = formatted.map(|partition| sparse_file(partition).map_err(failed(partition, action)));
+        let files = formatted
+            .map(|partition| sparse_file(partition).map_err(|reason| MakeError::io(partition, action, reason)));
         self.sparse_files = files.collect::<Result<_, _>>()?;
         Ok(())
     }
@@ -244,45 +149,19 @@ impl Disk for Image {
     /// Each file system is made in its sparse file, and what the tool wrote is copied in.
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
         for partition in new {
-            self.clear(partition.extent).map_err(failed(partition, "clearing its area"))?;
+            self.clear(partition.extent).map_err(|reason| MakeError::io(partition, "clearing its area", reason))?;
         }
         let formatted: Vec<_> = new.iter().filter_map(|new| Some((new, new.mkfs.as_ref()?))).collect();
         let (files, nodes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sparse_files).into_iter().unzip();
         assert_eq!(formatted.len(), files.len(), "make without prepare would leave partitions unformatted");
         let jobs = formatted.into_iter().zip(nodes).map(|((partition, mkfs), node)| Job { partition, mkfs, node });
         let jobs: Vec<Job> = jobs.collect();
-        mkfs::run_all(&jobs)?;
+        mkfs::run_all(&jobs, None)?;
         for (file, job) in files.iter().zip(&jobs) {
             copy_data(file, &self.file, job.partition.extent)
-                .map_err(failed(job.partition, "copying the file system into the image"))?;
+                .map_err(|reason| MakeError::io(job.partition, "copying the file system into the image", reason))?;
         }
         Ok(())
-    }
-}
-
-fn failed(partition: &NewPartition, action: &'static str) -> impl FnOnce(io::Error) -> MakeError {
-    let label = partition.label.clone();
-    move |reason| MakeError::Io { label, action, reason }
-}
-
-fn open_error(path: &Path, writable: bool, reason: io::Error) -> OpenError {
-    let path = path.to_owned();
-    match reason.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => OpenError::NotFound { path },
-        io::ErrorKind::PermissionDenied => {
-            OpenError::Permission { path, action: if writable { "write" } else { "read" } }
-        }
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::ExecutableFileBusy => OpenError::ReadOnly { path, reason },
-        _ => OpenError::Io { path, reason },
-    }
-}
-
-fn unsuitable(kind: std::fs::FileType) -> Option<&'static str> {
-    match kind {
-        _ if kind.is_dir() => Some("a directory"),
-        _ if kind.is_block_device() => Some("a block device, which this version cannot work on"),
-        _ if !kind.is_file() => Some("neither a file nor a disk"),
-        _ => None,
     }
 }
 

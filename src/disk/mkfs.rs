@@ -1,12 +1,15 @@
 //! Runs the tools that make file systems: all at once, their output kept for the case that one fails.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use crate::disk::{MakeError, NewPartition};
 use crate::filesystem::{Mkfs, TOOL_DIRECTORIES};
+use crate::kernel;
 use crate::text::escape;
 use crate::units::{show_seconds, show_size};
 
@@ -20,26 +23,55 @@ pub struct Job<'a> {
     pub node: PathBuf,
 }
 
-/// Runs all and waits for all. The error is that of the first in order that failed.
-pub fn run_all(jobs: &[Job]) -> Result<(), MakeError> {
+/// Runs all at once and waits for all. The error is that of the first in order that failed. The tools hold `lock` open
+/// and do not outlive this process.
+pub fn run_all(jobs: &[Job], lock: Option<&File>) -> Result<(), MakeError> {
+    let started = Instant::now();
+    let mut results: Vec<Option<Result<(), MakeError>>> = jobs.iter().map(|_| None).collect();
+    let (sender, finished) = mpsc::channel();
     std::thread::scope(|scope| {
-        let start =
-            |job| std::thread::Builder::new().spawn_scoped(scope, move || run(job)).map_err(|error| (job, error));
-        let running: Vec<_> = jobs.iter().map(start).collect();
-        let results = running.into_iter().map(|started| match started {
-            Ok(thread) => thread.join().expect("a thread that runs a tool has no panic"),
-            Err((job, reason)) => Err(not_started(job, reason)),
-        });
-        results.collect::<Vec<_>>().into_iter().collect()
-    })
+        for (index, job) in jobs.iter().enumerate() {
+            let sender = sender.clone();
+            // Nobody receives only when this function has ended, which it does not before all threads have.
+            let thread = move || sender.send((index, run(job, lock))).unwrap_or(());
+            if let Err(reason) = std::thread::Builder::new().spawn_scoped(scope, thread) {
+                results[index] = Some(Err(not_started(job, reason)));
+            }
+        }
+        while results.iter().any(Option::is_none) {
+            notify(jobs, &results, started);
+            match finished.recv_timeout(NOTIFICATION_INTERVAL) {
+                Ok((index, result)) => results[index] = Some(result),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("this function has a sender, too"),
+            }
+        }
+    });
+    results.into_iter().flatten().collect()
 }
 
-fn run(job: &Job) -> Result<(), MakeError> {
+/// How often the service manager hears that the work goes on; it is told to wait three times as long.
+const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A slow card must not be killed half-way, and the console says what the boot waits for.
+fn notify(jobs: &[Job], results: &[Option<Result<(), MakeError>>], started: Instant) {
+    let running = jobs.iter().zip(results).filter(|(_, result)| result.is_none());
+    let names: Vec<String> =
+        running.map(|(job, _)| format!("{} ({})", job.partition.label, show_size(job.partition.extent.size))).collect();
+    let (what, seconds) = (names.join(", "), started.elapsed().as_secs());
+    let extension = 3 * NOTIFICATION_INTERVAL.as_micros();
+    let state = format!("STATUS=formatting {what}, {seconds} s so far\nEXTEND_TIMEOUT_USEC={extension}");
+    if let Err(reason) = kernel::notify(&state) {
+        log::debug!("cannot notify the service manager: {reason}");
+    }
+}
+
+fn run(job: &Job, lock: Option<&File>) -> Result<(), MakeError> {
     let (label, tool) = (&job.partition.label, job.mkfs.tool.display().to_string());
     let size = show_size(job.partition.extent.size);
     log::info!("formatting {label}: {tool}, {size}");
     let started = Instant::now();
-    let (status, output) = start_and_wait(job.mkfs, &job.node).map_err(|reason| not_started(job, reason))?;
+    let (status, output) = start_and_wait(job.mkfs, &job.node, lock).map_err(|reason| not_started(job, reason))?;
     if !status.success() {
         return Err(MakeError::Failed { label: label.clone(), tool, status, output });
     }
@@ -51,7 +83,7 @@ fn not_started(job: &Job, reason: io::Error) -> MakeError {
     MakeError::Start { label: job.partition.label.clone(), tool: job.mkfs.tool.display().to_string(), reason }
 }
 
-fn start_and_wait(mkfs: &Mkfs, node: &Path) -> io::Result<(std::process::ExitStatus, String)> {
+fn start_and_wait(mkfs: &Mkfs, node: &Path, lock: Option<&File>) -> io::Result<(std::process::ExitStatus, String)> {
     let (reader, writer) = io::pipe()?;
     #[allow(clippy::disallowed_methods)] // this is the door that the lint guards
     let mut command = Command::new(&mkfs.tool);
@@ -60,6 +92,7 @@ fn start_and_wait(mkfs: &Mkfs, node: &Path) -> io::Result<(std::process::ExitSta
     command.env_clear().env("PATH", TOOL_DIRECTORIES.join(":")).env("LC_ALL", "C");
     command.envs(mkfs.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    kernel::calls::tie_to_us(&mut command, lock);
     log::debug!("running {command:?}");
     let mut child = command.spawn()?;
     // The command holds the writing end; while it lives, reading would never come to an end.

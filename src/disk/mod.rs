@@ -1,13 +1,18 @@
 //! The one door to a disk. Everything that reads or changes one goes through [`Disk`], so that a test can stand
 //! in for the card and cut its power at any write.
 //!
-//! Knows no table and no order of writes. `image` is a plain file; `mkfs` runs the tools for it.
+//! Knows no table and no order of writes. `block_device` is the real thing, `image` a plain file; `mkfs` runs the
+//! tools for both.
 
+pub mod block_device;
 pub mod image;
 mod mkfs;
+pub mod open;
 
 use std::io;
+use std::time::Duration;
 
+use crate::disk::open::OpenError;
 use crate::filesystem::Mkfs;
 use crate::units::{Extent, Label};
 
@@ -32,14 +37,46 @@ pub trait Disk {
     /// Returns when all that was written is on the medium.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Forgets what was cached, so that the next read asks the medium. False: there is no medium to ask, as with an
+    /// image file. What is not flushed stays cached.
+    fn forget(&mut self) -> io::Result<bool>;
+
+    /// Makes a disk that was opened for looking ready for writing, alone: waits for its lock at most `wait`. What
+    /// was read before may have changed. Writes nothing.
+    fn lock(&mut self, wait: Duration) -> Result<(), OpenError>;
+
     /// Gets ready what `make` will need, and fails where `make` would be refused it. Called before the first write;
-    /// leaves no trace.
+    /// writes nothing itself.
     fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError>;
 
     /// Makes the file systems of new partitions, which no table mentions yet, so that a cut leaves no trace of
     /// them. Writes inside their extents only, and leaves nothing of what the first and last MiB held before.
     /// Durable only after `flush`.
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError>;
+
+    /// Ends a run that will not bring its new partitions into a table: takes back what `prepare` told the kernel.
+    fn abandon(&mut self) {}
+
+    /// Ends a run whose table is on the disk: makes the kernel show `partitions` and no others in their places, gives
+    /// the lock up, and returns when udev has seen it all. Writes nothing to the disk.
+    fn announce(&mut self, _partitions: &[Shown]) -> Result<(), AnnounceError> {
+        Ok(())
+    }
+
+    /// The device node that a partition has or will have; nothing in an image.
+    fn partition_node(&self, _number: u32) -> Option<String> {
+        None
+    }
+
+    /// How much a card erases at a time, in bytes, where it says so.
+    fn erase_size(&self) -> Option<u64> {
+        None
+    }
+
+    /// How many bytes the medium has been sent since it appeared, where that is counted.
+    fn bytes_written(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The sector sizes that a GPT is made for.
@@ -71,6 +108,43 @@ pub struct NewPartition {
     pub mkfs: Option<Mkfs>,
 }
 
+/// A partition of the table as the kernel shall show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its label, for messages.
+    pub label: Label,
+    /// Its place in bytes.
+    pub extent: Extent,
+    /// Whether this run has made it, so that udev has to look at it again.
+    pub is_new: bool,
+}
+
+/// Why the kernel does not show what the table says. Exit status 74.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnounceError {
+    /// The kernel refused, or sysfs could not be read.
+    #[error("{action}: {reason}")]
+    Io {
+        /// What was being done.
+        action: String,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// The kernel shows another place than was asked for.
+    #[error("the kernel shows {node} at byte {}, {} bytes long; the table has byte {}, {} bytes",
+        shown.start, shown.size, wanted.start, wanted.size)]
+    Misplaced {
+        /// The device node.
+        node: String,
+        /// Where the kernel shows it.
+        shown: Extent,
+        /// Where the table has it.
+        wanted: Extent,
+    },
+}
+
 /// Why a new partition could not be made. The table has not been touched for it.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
@@ -83,6 +157,17 @@ pub enum MakeError {
         action: &'static str,
         /// What the system said.
         reason: io::Error,
+    },
+    /// The kernel shows another partition in its place or under its number, and somebody uses it. Exit status 75.
+    #[error(
+        "{label}: {node} is in its place and in use, though the partition table does not have it; unmount it or stop \
+         what uses it, then run makeroom again"
+    )]
+    InUse {
+        /// The partition.
+        label: Label,
+        /// The device node that is in use.
+        node: String,
     },
     /// The tool could not be started.
     #[error("{label}: cannot run {tool}: {reason}")]
@@ -106,4 +191,10 @@ pub enum MakeError {
         /// The beginning and the end of its output.
         output: String,
     },
+}
+
+impl MakeError {
+    fn io(partition: &NewPartition, action: &'static str, reason: io::Error) -> MakeError {
+        MakeError::Io { label: partition.label.clone(), action, reason }
+    }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use makeroom::disk::Disk;
 use makeroom::disk::image::Image;
 use serde_json::Value;
 use support::builder::Builder;

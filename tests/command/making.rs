@@ -272,13 +272,14 @@ fn the_next_run_finishes_from_every_step_of_an_earlier_one() {
     for done in 0.. {
         let bench = Bench::with_card("raspberry-pi", 2 * GIB);
         let path = bench.config(&config);
-        let mut image = Image::lock(&bench.image(), 512, Duration::ZERO).unwrap();
+        let mut image = Image::open(&bench.image(), None).unwrap();
+        image.lock(Duration::ZERO).unwrap();
         let (_, plan, steps) = decide(&mut image, &[declared("root")], MIB).unwrap();
         if done > steps.len() {
             assert!(done > 15, "only {done} steps");
             break;
         }
-        makeroom::apply::carry_out(&mut image, &steps[..done], &to_make(&plan)).unwrap();
+        makeroom::apply::carry_out(&mut image, &steps[..done], &to_make(&plan), &mut Vec::new()).unwrap();
         drop(image);
         bench.json("apply", &path, &[]);
         let found = places(&bench, &path);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
+use makeroom::disk::open::OpenError;
 use makeroom::disk::{Disk, MakeError, NewPartition};
 use makeroom::units::Extent;
 
@@ -112,6 +114,14 @@ impl Disk for Card {
     fn flush(&mut self) -> io::Result<()> {
         self.event()?;
         self.events.push(Event::Flush);
+        Ok(())
+    }
+
+    fn forget(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn lock(&mut self, _: Duration) -> Result<(), OpenError> {
         Ok(())
     }
 

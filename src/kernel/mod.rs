@@ -1,22 +1,33 @@
-//! What the system is asked for, apart from a disk's bytes: files, locks, holes, randomness.
+//! What the system is asked for, apart from a disk's bytes: files, locks, holes, randomness, and who listens to us.
 //!
-//! The only place for `unsafe`, and with `disk/` the only one that touches the machine.
+//! With `disk/` the only place that touches the machine. `sysfs` is what the kernel tells of disks, `uevent` what
+//! udev tells, `calls` the system calls without a safe wrapper: all `unsafe` code there is.
 #![allow(clippy::disallowed_methods)] // this is the door that the lint guards
 
+pub mod calls;
+pub mod sysfs;
+pub mod uevent;
+
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc::{EINVAL, EISDIR, EOPNOTSUPP, O_TMPFILE};
 use nix::sys::stat::fstat;
-use nix::unistd::{Whence, lseek};
+use nix::unistd::{AccessFlags, Whence, access, lseek};
+
+/// The error number of a drive without a medium.
+pub const NO_MEDIUM: i32 = nix::libc::ENOMEDIUM;
 
 /// At most `limit` bytes of a file, so that neither a device nor a wrong file fills the memory.
 pub fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -28,6 +39,11 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Opens what is there; never creates or truncates.
 pub fn open(path: &Path, writable: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(writable).open(path)
+}
+
+/// Fails where this process may not write; opens nothing.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    Ok(access(path, AccessFlags::W_OK)?)
 }
 
 /// Whether `path` is a file that somebody may execute.
@@ -48,6 +64,62 @@ pub fn random_bytes() -> io::Result<[u8; 16]> {
 pub fn stderr_is_the_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     fstat(io::stderr()).is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+}
+
+/// Whether stderr is a screen that somebody reads.
+pub fn stderr_is_a_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Whether this is an initrd: it has `/etc/initrd-release`, unless `$SYSTEMD_IN_INITRD` says otherwise (the rule of
+/// systemd's own tools, ENVIRONMENT.md).
+pub fn in_initrd() -> bool {
+    match std::env::var("SYSTEMD_IN_INITRD") {
+        Ok(value) => matches!(value.as_str(), "1" | "yes" | "true" | "on" | "y" | "t"),
+        Err(_) => Path::new("/etc/initrd-release").exists(),
+    }
+}
+
+/// The kernel's log, for writing. One write is one record; more than 1024 bytes are refused, and after ten records
+/// in five seconds the kernel may drop the rest (kernel/printk/printk.c, `devkmsg_write`).
+pub fn kernel_log() -> io::Result<File> {
+    OpenOptions::new().write(true).open("/dev/kmsg")
+}
+
+/// The arguments that the kernel was started with.
+pub fn command_line() -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&read_file(Path::new("/proc/cmdline"), 64 << 10)?).into_owned())
+}
+
+/// Tells the service manager how it stands (sd_notify(3)): lines such as `STATUS=...`. Nothing when there is none.
+pub fn notify(state: &str) -> io::Result<()> {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        path => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(path)))?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(|_| ())
+}
+
+/// Puts a file in place, whole or not at all, and its directory where that is missing.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory)?;
+    let name = format!(".makeroom-{}", std::process::id());
+    let temporary = directory.join(name);
+    let written = std::fs::write(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    written.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+}
+
+/// Forgets what the system has cached of a file or disk, so that the next read asks the medium. What is not yet
+/// written stays: flush first.
+pub fn forget(file: &File) -> io::Result<()> {
+    Ok(posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+}
+
+/// Writes into a file that is there already, such as one of sysfs.
+pub fn write_into(path: &Path, content: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(content.as_bytes())
 }
 
 /// The file itself behind symbolic links, `.` and `..`.

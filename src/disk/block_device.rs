@@ -1,0 +1,344 @@
+//! A real disk, with a kernel and udev in the way.
+//!
+//! Until something has to be written, the disk is open for reading only: when a disk that was open for writing is
+//! closed, udev re-reads its table, and up to systemd 258 that removes and adds every partition, which kills the
+//! mounts and checks of the boot. When it was open for writing, a partition is held open while it is closed and until
+//! udev has answered: then the kernel refuses to drop the partitions, and udev only looks at them again.
+//!
+//! New partitions are known to the kernel before any table has them: the tool gets a real node, and after a power cut
+//! there is nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::disk::mkfs::{self, Job};
+use crate::disk::open::{OpenError, pretended};
+use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, SECTOR_SIZES, Shown};
+use crate::kernel;
+use crate::kernel::calls::{add_partition, remove_partition};
+use crate::kernel::sysfs::{self, KernelPartition};
+use crate::kernel::uevent::Answers;
+use crate::units::{Extent, Guid, MIB};
+
+/// An open block device.
+#[derive(Debug)]
+pub struct BlockDevice {
+    kernel: sysfs::Disk,
+    node: PathBuf,
+    sector_size: u32,
+    /// What is worked with, and what there is.
+    size: u64,
+    actual_size: u64,
+    /// Which disk it is among all that had this name since the kernel was started.
+    sequence: Option<u64>,
+    wait: Duration,
+    // Dropped in this order: the lock outlasts the writing, as udev must not look in between.
+    writable: Option<File>,
+    /// Carries the lock, too.
+    readable: File,
+    added: Vec<Added>,
+}
+
+/// A partition that the kernel has got from us, open for writing.
+#[derive(Debug)]
+struct Added {
+    number: u32,
+    node: PathBuf,
+    file: File,
+}
+
+impl BlockDevice {
+    /// Opens a whole disk for looking at it. `size` in bytes pretends that it were larger; what it does not have
+    /// reads as zeros. Its sectors have the size that the kernel says, which `sector_size` must not contradict.
+    pub fn open(kernel: sysfs::Disk, size: Option<u64>, sector_size: Option<u32>) -> Result<BlockDevice, OpenError> {
+        let path = kernel.node();
+        let io_error = |reason| OpenError::Io { path: path.clone(), reason };
+        let readable = kernel::open(&path, false).map_err(|reason| OpenError::from_io(&path, false, reason))?;
+        if !kernel.is(&readable).map_err(io_error)? {
+            return Err(OpenError::OtherDevice { path, name: kernel.name().to_owned() });
+        }
+        let actual_size = kernel.size().map_err(io_error)?;
+        if actual_size == 0 {
+            return Err(OpenError::Empty { path });
+        }
+        let found = kernel.number("queue/logical_block_size").map_err(io_error)?.unwrap_or(512);
+        let known = SECTOR_SIZES.into_iter().find(|known| u64::from(*known) == found);
+        let found = known.ok_or(OpenError::OddSectorSize { path: path.clone(), found })?;
+        if let Some(wish) = sector_size.filter(|wish| *wish != found) {
+            return Err(OpenError::DeviceSectorSize { path, wish, found });
+        }
+        let sequence = kernel.number("diskseq").map_err(io_error)?;
+        Ok(BlockDevice {
+            size: pretended(&path, actual_size, size)?,
+            node: path,
+            kernel,
+            sector_size: found,
+            actual_size,
+            sequence,
+            wait: Duration::ZERO,
+            writable: None,
+            readable,
+            added: Vec::new(),
+        })
+    }
+
+    /// Lets the kernel have a new partition, with nothing left in its way from a run that was stopped in this boot.
+    fn add(&mut self, partition: &NewPartition) -> Result<(), MakeError> {
+        let io_error = |action| move |reason| MakeError::io(partition, action, reason);
+        for other in self.kernel.partitions().map_err(io_error("reading the kernel's partitions"))? {
+            if other.number == partition.number || other.extent.overlaps(&partition.extent) {
+                self.remove_leftover(partition, &other)?;
+            }
+        }
+        add_partition(&self.readable, partition.number, partition.extent)
+            .map_err(io_error("telling the kernel of it"))?;
+        let added = self.find(partition.number).and_then(|added| added.ok_or(io::ErrorKind::NotFound.into()));
+        let node = added.map_err(io_error("looking for it in sysfs"))?.node;
+        match kernel::open(&node, true) {
+            Ok(file) => self.added.push(Added { number: partition.number, node, file }),
+            Err(reason) => {
+                remove_partition(&self.readable, partition.number).map_err(io_error("taking it back"))?;
+                return Err(MakeError::io(partition, "opening its device node", reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_leftover(&self, partition: &NewPartition, leftover: &KernelPartition) -> Result<(), MakeError> {
+        let node = leftover.node.display().to_string();
+        log::info!("the kernel shows {node}, which no table has: an earlier run was stopped; removing it");
+        remove_partition(&self.readable, leftover.number).map_err(|reason| match reason.kind() {
+            io::ErrorKind::ResourceBusy => MakeError::InUse { label: partition.label.clone(), node },
+            _ => MakeError::io(partition, "removing what an earlier run left in the kernel", reason),
+        })
+    }
+
+    fn find(&self, number: u32) -> io::Result<Option<KernelPartition>> {
+        Ok(self.kernel.partitions()?.into_iter().find(|partition| partition.number == number))
+    }
+
+    /// The kernel's partitions become those of the table: what is not there is added, what is elsewhere is moved.
+    fn reconcile(&self, table: &[Shown]) -> Result<(), AnnounceError> {
+        let failed = |action: &str| {
+            let action = format!("{action} {}", self.node.display());
+            move |reason| AnnounceError::Io { action, reason }
+        };
+        for wanted in table.iter().filter(|wanted| wanted.number <= MAX_NUMBER) {
+            let shown = self.find(wanted.number).map_err(failed("reading the kernel's partitions of"))?;
+            if shown.as_ref().is_some_and(|shown| shown.extent == wanted.extent) {
+                continue;
+            }
+            if shown.is_some() {
+                remove_partition(&self.readable, wanted.number).map_err(failed("removing an old partition of"))?;
+            }
+            add_partition(&self.readable, wanted.number, wanted.extent)
+                .map_err(failed(&format!("telling the kernel of {} on", wanted.label)))?;
+        }
+        // Asked once more: what the kernel shows is what will be mounted.
+        let all = self.kernel.partitions().map_err(failed("reading the kernel's partitions of"))?;
+        for shown in all {
+            let wanted = table.iter().find(|wanted| wanted.number == shown.number);
+            if let Some(wanted) = wanted.filter(|wanted| wanted.extent != shown.extent) {
+                let (node, shown, wanted) = (shown.node.display().to_string(), shown.extent, wanted.extent);
+                return Err(AnnounceError::Misplaced { node, shown, wanted });
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes what was open for writing and gives the lock up, and returns when udev has looked at the partitions
+    /// `new`, or at any when there are none.
+    fn release(&mut self, new: &[u32]) -> io::Result<()> {
+        let partitions = self.kernel.partitions()?;
+        let held = partitions.iter().find_map(|partition| kernel::open(&partition.node, false).ok());
+        let answers = Answers::listen()?;
+        self.added.clear();
+        self.writable = None;
+        self.readable.unlock()?;
+        let is_new = |partition: &&KernelPartition| new.contains(&partition.number);
+        let mut changed: Vec<_> = partitions.iter().filter(is_new).collect();
+        if changed.is_empty() {
+            changed.extend(partitions.first());
+        }
+        match answers {
+            Some(answers) => self.wait_for_udev(answers, &changed)?,
+            // Whatever else manages devices may listen.
+            None => changed.iter().try_for_each(|partition| self.trigger(partition).map(|_| ()))?,
+        }
+        drop(held);
+        Ok(())
+    }
+
+    /// Twice: when the second answer comes, udev has also dealt with our closing of the disk, which it is told of on
+    /// another way and may see later than the first trigger.
+    fn wait_for_udev(&self, mut answers: Answers, changed: &[&KernelPartition]) -> io::Result<()> {
+        let until = Instant::now() + self.wait;
+        for _ in 0..2 {
+            let tokens: Vec<String> =
+                changed.iter().map(|partition| self.trigger(partition)).collect::<io::Result<_>>()?;
+            if !answers.wait(&tokens, until)? {
+                let (wait, node) = (crate::units::show_seconds(self.wait), self.node.display());
+                log::warn!("udev has not looked at {node} within {wait} s: its links may come late");
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn trigger(&self, partition: &KernelPartition) -> io::Result<String> {
+        let token = Guid::from_random(kernel::random_bytes()?).to_string();
+        self.kernel.trigger(partition, &token)?;
+        Ok(token)
+    }
+
+    fn release_or_warn(&mut self) {
+        if let Err(reason) = self.release(&[]) {
+            log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
+        }
+    }
+}
+
+/// The kernel has no numbers above this (include/linux/genhd.h: `DISK_MAX_PARTS` is 256).
+const MAX_NUMBER: u32 = 255;
+
+impl Disk for BlockDevice {
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn sectors(&self) -> u64 {
+        self.size / u64::from(self.sector_size)
+    }
+
+    fn read(&mut self, lba: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let start = self.offset(lba)?;
+        let there = usize::try_from(self.actual_size.saturating_sub(start)).unwrap_or(usize::MAX).min(buffer.len());
+        let (there, pretended) = buffer.split_at_mut(there);
+        pretended.fill(0);
+        self.readable.read_exact_at(there, start)
+    }
+
+    fn write(&mut self, lba: u64, sectors: &[u8]) -> io::Result<()> {
+        let start = self.offset(lba)?;
+        self.writable()?.write_all_at(sectors, start)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writable()?.sync_all()
+    }
+
+    fn forget(&mut self) -> io::Result<bool> {
+        kernel::forget(&self.readable).map(|()| true)
+    }
+
+    fn lock(&mut self, wait: Duration) -> Result<(), OpenError> {
+        let path = || self.node.clone();
+        let io_error = |reason| OpenError::Io { path: path(), reason };
+        self.wait = wait;
+        if !kernel::lock(&self.readable, wait).map_err(io_error)? {
+            return Err(OpenError::Locked { path: path(), waited: wait });
+        }
+        let sequence = self.kernel.number("diskseq").map_err(io_error)?;
+        let size = self.kernel.size().map_err(io_error)?;
+        if (sequence, size) != (self.sequence, self.actual_size) || !self.kernel.is(&self.readable).map_err(io_error)? {
+            return Err(OpenError::Replaced { path: path() });
+        }
+        // Opening a read-only disk for writing works; the writes then fail, one after the other.
+        if self.kernel.number("ro").map_err(io_error)? == Some(1) {
+            return Err(OpenError::ReadOnly { path: path(), reason: "the kernel has it as read-only".to_owned() });
+        }
+        kernel::check_writable(&self.node).map_err(|reason| OpenError::from_io(&self.node, true, reason))
+    }
+
+    /// The kernel gets the new partitions here and not only in `make`: whatever it refuses is a refusal before the
+    /// first write.
+    fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
+        for partition in new {
+            self.add(partition)?;
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
+        let added = |partition: &NewPartition| {
+            let added = self.added.iter().find(|added| added.number == partition.number);
+            added.expect("make without prepare would leave partitions unformatted")
+        };
+        for partition in new {
+            clear_ends(&added(partition).file, partition.extent)
+                .map_err(|reason| MakeError::io(partition, "clearing its ends", reason))?;
+        }
+        let job =
+            |partition| Some(Job { partition, mkfs: partition.mkfs.as_ref()?, node: added(partition).node.clone() });
+        let jobs: Vec<Job> = new.iter().filter_map(job).collect();
+        mkfs::run_all(&jobs, Some(&self.readable))?;
+        for partition in new {
+            // Opened before the tool ran, so that an error in writing what it left in the cache is not missed.
+            let synced = added(partition).file.sync_all();
+            synced.map_err(|reason| MakeError::io(partition, "flushing its file system", reason))?;
+        }
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        for Added { number, node, file } in std::mem::take(&mut self.added) {
+            drop(file);
+            if let Err(reason) = remove_partition(&self.readable, number) {
+                log::warn!("the kernel keeps {}, which no table has, until the next run: {reason}", node.display());
+            }
+        }
+        if self.writable.is_some() {
+            self.release_or_warn();
+        }
+    }
+
+    fn announce(&mut self, partitions: &[Shown]) -> Result<(), AnnounceError> {
+        let reconciled = self.reconcile(partitions);
+        let new: Vec<u32> = partitions.iter().filter(|shown| shown.is_new).map(|shown| shown.number).collect();
+        let released = self.release(&new);
+        reconciled?;
+        let action = format!("telling udev of the partitions of {}", self.node.display());
+        released.map_err(|reason| AnnounceError::Io { action, reason })
+    }
+
+    fn partition_node(&self, number: u32) -> Option<String> {
+        let node = self.node.display().to_string();
+        let separator = if node.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+        Some(format!("{node}{separator}{number}"))
+    }
+
+    fn erase_size(&self) -> Option<u64> {
+        // An attribute that cannot be read is one that the card does not have: it only makes places prettier.
+        self.kernel.number("device/preferred_erase_size").unwrap_or(None)
+    }
+
+    fn bytes_written(&self) -> Option<u64> {
+        self.kernel.bytes_written().ok()
+    }
+}
+
+impl BlockDevice {
+    fn offset(&self, lba: u64) -> io::Result<u64> {
+        lba.checked_mul(u64::from(self.sector_size)).ok_or(io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Opened when the first write comes and not before: closing it has consequences.
+    fn writable(&mut self) -> io::Result<&File> {
+        if self.writable.is_none() {
+            self.writable = Some(kernel::open(&self.node, true)?);
+        }
+        Ok(self.writable.as_ref().expect("it was just opened"))
+    }
+}
+
+/// Overwrites the first and the last MiB with zeros, so that nothing of what was there can be taken for a file system:
+/// signatures are at either end. Through the partition's own node, whose cache the tool reads.
+fn clear_ends(partition: &File, extent: Extent) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(extent.size.min(MIB)).unwrap_or_default()];
+    partition.write_all_at(&zeros, 0)?;
+    partition.write_all_at(&zeros, extent.size - zeros.len() as u64)?;
+    partition.sync_all()
+}

@@ -1,0 +1,173 @@
+//! What the kernel tells of its disks and of the partitions that it shows. Asked of sysfs and of nothing else: links
+//! below /dev/disk are udev's, which may be late, wrong, or not there.
+#![allow(clippy::disallowed_methods)] // this is the door that the lint guards
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{major, minor};
+
+use crate::kernel::write_into;
+use crate::units::Extent;
+
+/// sysfs counts in sectors of 512 bytes, whatever the disk's own are (Documentation/ABI/stable/sysfs-block).
+const SECTOR: u64 = 512;
+
+/// A whole disk: `sda`, `mmcblk0`, `nvme0n1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Disk {
+    name: String,
+}
+
+/// A partition as the kernel shows it, whatever the table says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelPartition {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its place in bytes.
+    pub extent: Extent,
+    /// Its device node.
+    pub node: PathBuf,
+    name: String,
+}
+
+impl Disk {
+    /// All whole disks, by name.
+    pub fn all() -> io::Result<Vec<Disk>> {
+        let name = |entry: io::Result<std::fs::DirEntry>| {
+            entry.map(|entry| Disk { name: entry.file_name().to_string_lossy().into_owned() })
+        };
+        let mut disks: Vec<Disk> = std::fs::read_dir("/sys/block")?.map(name).collect::<Result<_, _>>()?;
+        disks.sort();
+        Ok(disks)
+    }
+
+    /// The disk of a block device node; a partition means its whole disk. `None`: the path is no block device.
+    pub fn of_node(path: &Path) -> io::Result<Option<Disk>> {
+        let metadata = path.metadata()?;
+        if !metadata.file_type().is_block_device() {
+            return Ok(None);
+        }
+        let number = device_number(metadata.rdev());
+        let directory = Path::new("/sys/dev/block").join(std::fs::read_link(format!("/sys/dev/block/{number}"))?);
+        let partition = directory.join("partition").exists();
+        let whole = if partition { directory.parent() } else { Some(directory.as_path()) };
+        let name = whole.and_then(Path::file_name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Some(Disk { name: name.to_string_lossy().into_owned() }))
+    }
+
+    /// Its kernel name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its device node, which devtmpfs makes and names.
+    pub fn node(&self) -> PathBuf {
+        node(&self.name)
+    }
+
+    /// Whether `file` is this disk, and no other that has its node by mistake.
+    pub fn is(&self, file: &File) -> io::Result<bool> {
+        let metadata = file.metadata()?;
+        let number = self.text("dev")?;
+        Ok(metadata.file_type().is_block_device() && number == Some(device_number(metadata.rdev())))
+    }
+
+    /// An attribute, without the line's end; `None` when the disk has no such attribute.
+    pub fn text(&self, attribute: &str) -> io::Result<Option<String>> {
+        read(&self.directory().join(attribute))
+    }
+
+    /// An attribute that is a number.
+    pub fn number(&self, attribute: &str) -> io::Result<Option<u64>> {
+        self.text(attribute)?.map(|text| number(&text)).transpose()
+    }
+
+    /// The attribute that is a link, by the last component of its target, such as `device/subsystem`.
+    pub fn link(&self, attribute: &str) -> Option<String> {
+        let target = std::fs::read_link(self.directory().join(attribute)).ok()?;
+        Some(target.file_name()?.to_string_lossy().into_owned())
+    }
+
+    /// Its size in bytes; 0 without a medium.
+    pub fn size(&self) -> io::Result<u64> {
+        Ok(self.number("size")?.unwrap_or(0).saturating_mul(SECTOR))
+    }
+
+    /// How many bytes were written to it since it appeared (Documentation/block/stat.rst, field 7).
+    pub fn bytes_written(&self) -> io::Result<u64> {
+        let stat = self.text("stat")?.unwrap_or_default();
+        number(stat.split_whitespace().nth(6).unwrap_or_default()).map(|sectors| sectors.saturating_mul(SECTOR))
+    }
+
+    /// Devices that are built on the whole disk, such as a RAID.
+    pub fn holders(&self) -> io::Result<Vec<String>> {
+        match std::fs::read_dir(self.directory().join("holders")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+        }
+    }
+
+    /// The partitions that the kernel shows, by number.
+    pub fn partitions(&self) -> io::Result<Vec<KernelPartition>> {
+        let mut partitions = Vec::new();
+        for entry in std::fs::read_dir(self.directory())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&self.name) {
+                partitions.extend(self.partition(name)?);
+            }
+        }
+        partitions.sort_by_key(|partition| partition.number);
+        Ok(partitions)
+    }
+
+    fn partition(&self, name: String) -> io::Result<Option<KernelPartition>> {
+        let directory = self.directory().join(&name);
+        let value = |attribute: &str| read(&directory.join(attribute))?.map(|text| number(&text)).transpose();
+        // Gone again between two looks: it is not there.
+        let (Some(number), Some(start), Some(size)) = (value("partition")?, value("start")?, value("size")?) else {
+            return Ok(None);
+        };
+        let number = u32::try_from(number).map_err(|_| io::ErrorKind::InvalidData)?;
+        let extent = Extent { start: start.saturating_mul(SECTOR), size: size.saturating_mul(SECTOR) };
+        Ok(Some(KernelPartition { number, extent, node: node(&name), name }))
+    }
+
+    /// Lets udev look at a partition again. `token`, a UUID, comes back with its answer as `SYNTH_UUID`
+    /// (Documentation/ABI/testing/sysfs-uevent).
+    pub fn trigger(&self, partition: &KernelPartition, token: &str) -> io::Result<()> {
+        write_into(&self.directory().join(&partition.name).join("uevent"), &format!("change {token}"))
+    }
+
+    fn directory(&self) -> PathBuf {
+        Path::new("/sys/block").join(&self.name)
+    }
+}
+
+/// `!` stands for the `/` that a directory of sysfs cannot have in its name.
+fn node(name: &str) -> PathBuf {
+    Path::new("/dev").join(name.replace('!', "/"))
+}
+
+fn device_number(device: u64) -> String {
+    format!("{}:{}", major(device), minor(device))
+}
+
+fn number(text: &str) -> io::Result<u64> {
+    text.parse().map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    // One read: an attribute of sysfs is at most a page, and comes in one piece.
+    let mut page = [0; 4096];
+    let length = match File::open(path).and_then(|mut file| file.read(&mut page)) {
+        // ENODEV: the attribute is there, the device behind it is just going.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV) => {
+            return Ok(None);
+        }
+        length => length?,
+    };
+    Ok(Some(String::from_utf8_lossy(&page[..length]).trim().to_owned()))
+}
