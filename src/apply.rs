@@ -166,6 +166,10 @@ pub fn carry_out(
             if *stage < Stage::Commit {
                 disk.abandon();
             }
+            // What could not be written may be cached as if it had been: the next run in this boot must not see it.
+            if let Err(reason) = disk.forget() {
+                log::warn!("cannot drop the disk's cache: {reason}");
+            }
             return Err(error);
         }
         let (what, time) = (describe(action), started.elapsed());

@@ -120,33 +120,39 @@ impl BlockDevice {
         Ok(self.kernel.partitions()?.into_iter().find(|partition| partition.number == number))
     }
 
-    /// The kernel's partitions become those of the table: what is not there is added, what is elsewhere is moved.
+    /// The kernel's partitions become those of the table: what is elsewhere is moved, what is not there is added.
     fn reconcile(&self, table: &[Shown]) -> Result<(), AnnounceError> {
         let failed = |action: &str| {
             let action = format!("{action} {}", self.node.display());
             move |reason| AnnounceError::Io { action, reason }
         };
-        for wanted in table.iter().filter(|wanted| wanted.number <= MAX_NUMBER) {
-            let shown = self.find(wanted.number).map_err(failed("reading the kernel's partitions of"))?;
-            if shown.as_ref().is_some_and(|shown| shown.extent == wanted.extent) {
-                continue;
-            }
-            if shown.is_some() {
-                remove_partition(&self.readable, wanted.number).map_err(failed("removing an old partition of"))?;
-            }
-            add_partition(&self.readable, wanted.number, wanted.extent)
-                .map_err(failed(&format!("telling the kernel of {} on", wanted.label)))?;
+        let shown = || self.kernel.partitions().map_err(failed("reading the kernel's partitions of"));
+        let before = shown()?;
+        let is_shown = |wanted: &&Shown| before.iter().any(|shown| place(shown) == (wanted.number, wanted.extent));
+        let (right, wrong): (Vec<&Shown>, Vec<_>) =
+            table.iter().filter(|wanted| wanted.number <= MAX_NUMBER).partition(is_shown);
+        let is_wrong = |shown: &&KernelPartition| wrong.iter().any(|wanted| wanted.number == shown.number);
+        for misplaced in before.iter().filter(is_wrong) {
+            remove_partition(&self.readable, misplaced.number).map_err(failed("moving a partition of"))?;
+        }
+        for wanted in &wrong {
+            let told = add_partition(&self.readable, wanted.number, wanted.extent);
+            told.map_err(failed(&format!("telling the kernel of {} on", wanted.label)))?;
         }
         // Asked once more: what the kernel shows is what will be mounted.
-        let all = self.kernel.partitions().map_err(failed("reading the kernel's partitions of"))?;
-        for shown in all {
-            let wanted = table.iter().find(|wanted| wanted.number == shown.number);
-            if let Some(wanted) = wanted.filter(|wanted| wanted.extent != shown.extent) {
-                let (node, shown, wanted) = (shown.node.display().to_string(), shown.extent, wanted.extent);
-                return Err(AnnounceError::Misplaced { node, shown, wanted });
-            }
+        let after = shown()?;
+        match right
+            .iter()
+            .chain(&wrong)
+            .find(|wanted| !after.iter().any(|shown| place(shown) == (wanted.number, wanted.extent)))
+        {
+            None => Ok(()),
+            Some(wanted) => Err(AnnounceError::Misplaced {
+                number: wanted.number,
+                shown: after.iter().find(|shown| shown.number == wanted.number).map(|shown| shown.extent),
+                wanted: wanted.extent,
+            }),
         }
-        Ok(())
     }
 
     /// Closes what was open for writing and gives the lock up, and returns when udev has looked at the partitions
@@ -201,6 +207,10 @@ impl BlockDevice {
     }
 }
 
+fn place(partition: &KernelPartition) -> (u32, Extent) {
+    (partition.number, partition.extent)
+}
+
 /// The kernel has no numbers above this (include/linux/genhd.h: `DISK_MAX_PARTS` is 256).
 const MAX_NUMBER: u32 = 255;
 
@@ -248,7 +258,10 @@ impl Disk for BlockDevice {
         }
         // Opening a read-only disk for writing works; the writes then fail, one after the other.
         if self.kernel.number("ro").map_err(io_error)? == Some(1) {
-            return Err(OpenError::ReadOnly { path: path(), reason: "the kernel has it as read-only".to_owned() });
+            return Err(OpenError::ReadOnly {
+                path: path(),
+                reason: "the kernel has it as read-only (a card may have a lock switch)".to_owned(),
+            });
         }
         kernel::check_writable(&self.node).map_err(|reason| OpenError::from_io(&self.node, true, reason))
     }

@@ -132,14 +132,15 @@ pub enum AnnounceError {
         /// What the system said.
         reason: io::Error,
     },
-    /// The kernel shows another place than was asked for.
-    #[error("the kernel shows {node} at byte {}, {} bytes long; the table has byte {}, {} bytes",
-        shown.start, shown.size, wanted.start, wanted.size)]
+    /// The kernel shows another place than the table has, or none.
+    #[error("the kernel shows partition {number} {}; the table has it at byte {}, {} bytes long",
+        shown.map_or("nowhere".to_owned(), |shown| format!("at byte {}, {} bytes long", shown.start, shown.size)),
+        wanted.start, wanted.size)]
     Misplaced {
-        /// The device node.
-        node: String,
+        /// Its number.
+        number: u32,
         /// Where the kernel shows it.
-        shown: Extent,
+        shown: Option<Extent>,
         /// Where the table has it.
         wanted: Extent,
     },

@@ -21,7 +21,7 @@ use makeroom::disk::image::Image;
 use serde_json::Value;
 use support::builder::Builder;
 use support::dump::fixtures;
-use support::{decide, declared, to_make};
+use support::{content_hash, decide, declared, fixture_config, partition, text, to_make, tool};
 use tempfile::TempDir;
 
 const GIB: u64 = 1 << 30;
@@ -104,34 +104,10 @@ impl Bench {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// Time of the last change, and the content of every part that is not a hole.
 fn fingerprint(path: &Path) -> (i64, i64, u64, u32) {
     let metadata = fs::metadata(path).unwrap();
-    let file = File::open(path).unwrap();
-    let mut hash = crc32fast::Hasher::new();
-    let mut at = 0;
-    while let Ok(Some((start, end))) = makeroom::kernel::next_data(&file, at) {
-        let mut part = vec![0; (end - start) as usize];
-        file.read_exact_at(&mut part, start).unwrap();
-        hash.update(&start.to_le_bytes());
-        hash.update(&part);
-        at = end;
-    }
-    (metadata.ctime(), metadata.ctime_nsec(), metadata.len(), hash.finalize())
-}
-
-fn fixture_config(name: &str) -> PathBuf {
-    fixtures().join(format!("configs/{name}.toml"))
-}
-
-fn tool(name: &str, arguments: &[&str]) -> Output {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    let output = Command::new(name).args(arguments).env("LC_ALL", "C").env("PATH", path).output();
-    output.unwrap_or_else(|error| panic!("{name} is needed for this test: {error}"))
+    (metadata.ctime(), metadata.ctime_nsec(), metadata.len(), content_hash(path))
 }
 
 /// Copies a partition of an image into a file of its own.
@@ -150,10 +126,6 @@ fn extract(image: &Path, partition: &Value, to: &Path) {
         into.write_all_at(&part, start - offset).unwrap();
         at = end;
     }
-}
-
-fn partition<'a>(report: &'a Value, label: &str) -> &'a Value {
-    report["partitions"].as_array().unwrap().iter().find(|partition| partition["label"] == label).unwrap()
 }
 
 /// Lets the file system's own checker look at a partition.

@@ -1,5 +1,6 @@
 //! What is made: on the cards that people have, with every format, next to what must stay.
 
+use crate::support::old_signatures;
 use crate::*;
 
 #[test]
@@ -162,36 +163,6 @@ fn a_file_system_that_cannot_punch_holes_gives_the_same_card() {
     let path = bench.directory.path().join("part");
     let stale = fs::read(&path).unwrap().windows(64).any(|window| window == [0xa5; 64]);
     assert!(!stale, "old data can still be read");
-}
-
-/// Signatures of other systems at both ends of a partition: btrfs, ext4, RAID 1.0 and 1.2, LVM, ZFS, swap.
-fn old_signatures(size: u64) -> Vec<(u64, Vec<u8>)> {
-    let raid = |version: u32| {
-        let mut superblock = vec![0; 256];
-        superblock[..4].copy_from_slice(&0xa92b_4efcu32.to_le_bytes());
-        superblock[4..8].copy_from_slice(&1u32.to_le_bytes());
-        superblock[8..12].copy_from_slice(&version.to_le_bytes());
-        superblock
-    };
-    let mut raid_at_start = raid(0);
-    raid_at_start[144..152].copy_from_slice(&8u64.to_le_bytes());
-    let mut raid_at_end = raid(0);
-    let end_sector = (size / 512 - 16) & !7;
-    raid_at_end[144..152].copy_from_slice(&end_sector.to_le_bytes());
-    let zfs = |label: u64| -> Vec<(u64, Vec<u8>)> {
-        (0..8).map(|block| (label + (128 << 10) + block * 1024, 0x00ba_b10cu64.to_le_bytes().to_vec())).collect()
-    };
-    let mut all = vec![
-        (0x438, vec![0x53, 0xef]),
-        (0x10040, b"_BHRfS_M".to_vec()),
-        (4096, raid_at_start),
-        (end_sector * 512, raid_at_end),
-        (4086, b"SWAPSPACE2".to_vec()),
-        (512, b"LABELONE\x01\0\0\0\0\0\0\0".to_vec()),
-    ];
-    all.extend(zfs(0));
-    all.extend(zfs(size / 262_144 * 262_144 - 262_144));
-    all
 }
 
 /// A fresh card beside a bench's own.

@@ -1,12 +1,18 @@
 //! What the tests share: a card in memory, a table builder and the kernel's rules. None of it uses the program's
 //! own reader or writer of tables.
 #![allow(dead_code)] // each test uses its part
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a test may panic
 
 pub mod builder;
 pub mod card;
 pub mod dump;
 pub mod linux;
 pub mod wrong_orders;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use makeroom::apply::{self, Step};
 use makeroom::config::Declared;
@@ -16,6 +22,7 @@ use makeroom::partition_type::{Architecture, by_name};
 use makeroom::plan::{self, Plan};
 use makeroom::table::copies::Table;
 use makeroom::units::{Guid, Label, MIB};
+use serde_json::Value;
 
 /// A wish with the given label, type `linux-generic`, without a file system and with the usual weight.
 pub fn declared(label: &str) -> Declared {
@@ -53,6 +60,73 @@ pub fn decide(disk: &mut dyn Disk, declared: &[Declared], alignment: u64) -> Res
 pub fn to_make(plan: &Plan) -> Vec<NewPartition> {
     let new = plan.new.iter().map(|new| &new.partition);
     new.map(|p| NewPartition { number: p.number, label: p.label.clone(), extent: p.extent, mkfs: None }).collect()
+}
+
+/// What a program printed.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A configuration of `fixtures/configs`.
+pub fn fixture_config(name: &str) -> PathBuf {
+    dump::fixtures().join(format!("configs/{name}.toml"))
+}
+
+/// Runs a tool that the test needs.
+pub fn tool(name: &str, arguments: &[&str]) -> Output {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let output = Command::new(name).args(arguments).env("LC_ALL", "C").env("PATH", path).output();
+    output.unwrap_or_else(|error| panic!("{name} is needed for this test: {error}"))
+}
+
+/// A partition of a report by its label.
+pub fn partition<'a>(report: &'a Value, label: &str) -> &'a Value {
+    report["partitions"].as_array().unwrap().iter().find(|partition| partition["label"] == label).unwrap()
+}
+
+/// A hash of every part of a file that is not a hole.
+pub fn content_hash(path: &Path) -> u32 {
+    let file = File::open(path).unwrap();
+    let mut hash = crc32fast::Hasher::new();
+    let mut at = 0;
+    while let Ok(Some((start, end))) = makeroom::kernel::next_data(&file, at) {
+        let mut part = vec![0; usize::try_from(end - start).unwrap()];
+        file.read_exact_at(&mut part, start).unwrap();
+        hash.update(&start.to_le_bytes());
+        hash.update(&part);
+        at = end;
+    }
+    hash.finalize()
+}
+
+/// Signatures of other systems at both ends of a partition: btrfs, ext4, RAID 1.0 and 1.2, LVM, ZFS, swap.
+pub fn old_signatures(size: u64) -> Vec<(u64, Vec<u8>)> {
+    let raid = |version: u32| {
+        let mut superblock = vec![0; 256];
+        superblock[..4].copy_from_slice(&0xa92b_4efcu32.to_le_bytes());
+        superblock[4..8].copy_from_slice(&1u32.to_le_bytes());
+        superblock[8..12].copy_from_slice(&version.to_le_bytes());
+        superblock
+    };
+    let mut raid_at_start = raid(0);
+    raid_at_start[144..152].copy_from_slice(&8u64.to_le_bytes());
+    let mut raid_at_end = raid(0);
+    let end_sector = (size / 512 - 16) & !7;
+    raid_at_end[144..152].copy_from_slice(&end_sector.to_le_bytes());
+    let zfs = |label: u64| -> Vec<(u64, Vec<u8>)> {
+        (0..8).map(|block| (label + (128 << 10) + block * 1024, 0x00ba_b10cu64.to_le_bytes().to_vec())).collect()
+    };
+    let mut all = vec![
+        (0x438, vec![0x53, 0xef]),
+        (0x10040, b"_BHRfS_M".to_vec()),
+        (4096, raid_at_start),
+        (end_sector * 512, raid_at_end),
+        (4086, b"SWAPSPACE2".to_vec()),
+        (512, b"LABELONE\x01\0\0\0\0\0\0\0".to_vec()),
+    ];
+    all.extend(zfs(0));
+    all.extend(zfs(size / 262_144 * 262_144 - 262_144));
+    all
 }
 
 /// Small reproducible random numbers (xorshift64*), for sampling.

@@ -1,0 +1,233 @@
+//! The program on block devices: loop devices, as root. What the kernel shows afterwards, what was written and in
+//! which order, and that a refusal changes neither the disk nor the kernel's partitions.
+//!
+//! `MAKEROOM_PROGRAM` names another build of the program, with what runs it: `qemu-aarch64-static PATH`.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
+
+mod making;
+mod refusing;
+mod searching;
+#[path = "../support/mod.rs"]
+mod support;
+mod telling;
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use makeroom::kernel::calls::remove_partition;
+use makeroom::kernel::sysfs;
+use serde_json::Value;
+use support::builder::Builder;
+use support::dump::fixtures;
+use support::{content_hash, fixture_config, old_signatures, partition, text, tool};
+use tempfile::TempDir;
+
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+/// A loop device over a file in a directory of its own.
+struct Device {
+    directory: TempDir,
+    node: String,
+}
+
+impl Device {
+    /// A card made by `fixtures/cards/make`, flashed to a card of `size` bytes.
+    fn with_card(name: &str, size: u64) -> Device {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("disk.img");
+        let made = Command::new(fixtures().join("cards/make")).arg(name).arg(&image).output().unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        Device::attach(directory, size, &[])
+    }
+
+    fn with_builder(builder: &Builder, size: u64) -> Device {
+        let directory = tempfile::tempdir().unwrap();
+        let card = builder.build();
+        let file = File::create(directory.path().join("disk.img")).unwrap();
+        for (lba, sector) in &card.content {
+            file.write_all_at(sector, lba * u64::from(card.sector_size)).unwrap();
+        }
+        let sector_size = builder.sector_size.to_string();
+        Device::attach(directory, size, &["--sector-size", &sector_size])
+    }
+
+    fn attach(directory: TempDir, size: u64, options: &[&str]) -> Device {
+        let image = directory.path().join("disk.img");
+        File::options().write(true).open(&image).unwrap().set_len(size).unwrap();
+        let arguments = [&["--find", "--show"], options, &[image.to_str().unwrap()]].concat();
+        let output = tool("losetup", &arguments);
+        assert!(output.status.success(), "loop devices and root are needed: {}", text(&output.stderr));
+        let device = Device { node: text(&output.stdout).trim().to_owned(), directory };
+        device.forget_partitions();
+        device
+    }
+
+    fn name(&self) -> &str {
+        self.node.strip_prefix("/dev/").unwrap()
+    }
+
+    fn image(&self) -> PathBuf {
+        self.directory.path().join("disk.img")
+    }
+
+    fn config(&self, text: &str) -> PathBuf {
+        let path = self.directory.path().join("makeroom.toml");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, command: &str, config: &Path) -> Command {
+        let mut program = program();
+        program.arg(command).arg("--config").arg(config).args(["--disk", &self.node, "--architecture", "arm64"]);
+        program
+    }
+
+    fn run(&self, command: &str, config: &Path) -> Output {
+        self.command(command, config).output().unwrap()
+    }
+
+    /// Runs, expects success, and returns the JSON.
+    fn json(&self, command: &str, config: &Path) -> Value {
+        let output = self.command(command, config).arg("--json").output().unwrap();
+        assert!(output.status.success(), "{}", self.said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// A run that must change neither the disk nor what the kernel shows of it: exit status and what it said.
+    fn refused(&self, config: &Path) -> String {
+        let before = (content_hash(&self.image()), self.written(), self.shown());
+        let output = self.run("apply", config);
+        let said = self.said(&output);
+        assert_eq!((content_hash(&self.image()), self.written(), self.shown()), before, "it has written: {said}");
+        said
+    }
+
+    /// Exit status and stderr, without this device's and directory's names.
+    fn said(&self, output: &Output) -> String {
+        let stderr = text(&output.stderr);
+        let stderr = stderr.replace(&self.node, "[DISK]").replace(self.directory.path().to_str().unwrap(), "[DIR]");
+        format!("exit {}: {stderr}", output.status.code().map_or("by signal".into(), |code| code.to_string()))
+    }
+
+    /// Bytes written to it since it was attached or before.
+    fn written(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/sys/block/{}/stat", self.name())).unwrap();
+        stat.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
+    }
+
+    /// What the kernel shows: number, start and size of each partition, in bytes.
+    fn shown(&self) -> Vec<(u32, u64, u64)> {
+        let directory = PathBuf::from(format!("/sys/block/{}", self.name()));
+        let number = |path: PathBuf| fs::read_to_string(path).unwrap().trim().parse::<u64>().unwrap();
+        let mut shown = Vec::new();
+        for entry in fs::read_dir(&directory).unwrap() {
+            let partition = entry.unwrap().path();
+            if partition.join("partition").exists() {
+                let (start, size) = (number(partition.join("start")), number(partition.join("size")));
+                shown.push((number(partition.join("partition")) as u32, start * 512, size * 512));
+            }
+        }
+        shown.sort_unstable();
+        shown
+    }
+
+    fn partition(&self, number: u32) -> String {
+        format!("{}p{number}", self.node)
+    }
+
+    fn forget_partitions(&self) {
+        let disk = File::open(&self.node).unwrap();
+        let shown = sysfs::Disk::of_node(Path::new(&self.node)).unwrap().unwrap().partitions().unwrap();
+        for partition in shown {
+            // Tools of other tests (btrfs) look at all devices that there are, and have them open for a moment.
+            let removed = || remove_partition(&disk, partition.number);
+            let in_time = (0..100).any(|_| removed().is_ok() || wait_a_moment());
+            assert!(in_time, "{} is in use", partition.node.display());
+        }
+    }
+}
+
+/// False, so that it can be tried again.
+fn wait_a_moment() -> bool {
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    false
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // The partitions first: the kernel keeps them for whatever is attached here next.
+        self.forget_partitions();
+        assert!(tool("losetup", &["--detach", &self.node]).status.success());
+    }
+}
+
+/// Makes a shell script.
+fn executable(path: &Path, body: &str) {
+    fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Waits until a file is there.
+fn wait_for(path: &Path) {
+    assert!((0..600).any(|_| path.exists() || wait_a_moment()), "{} does not appear", path.display());
+}
+
+/// The program that is tested, as whoever runs it by hand.
+fn program() -> Command {
+    let words = std::env::var("MAKEROOM_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_makeroom").to_owned());
+    let mut words = words.split_whitespace();
+    let mut program = Command::new(words.next().unwrap());
+    program.args(words).env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env("LC_ALL", "C");
+    program
+}
+
+/// Mounted for as long as this lives.
+struct Mounted {
+    directory: TempDir,
+}
+
+impl Mounted {
+    fn new(node: &str) -> Mounted {
+        let directory = tempfile::tempdir().unwrap();
+        let output = tool("mount", &[node, directory.path().to_str().unwrap()]);
+        assert!(output.status.success(), "{node}: {}", text(&output.stderr));
+        Mounted { directory }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        assert!(tool("umount", &[self.directory.path().to_str().unwrap()]).status.success());
+    }
+}
+
+/// That a new partition holds a working file system: mounted and written to where this kernel can, else checked.
+fn check_file_system(node: &str, format: &str) {
+    if matches!(format, "ext4" | "xfs" | "btrfs") {
+        let mounted = Mounted::new(node);
+        let file = mounted.directory.path().join("file");
+        fs::write(&file, "written").unwrap();
+        drop(mounted);
+        let mounted = Mounted::new(node);
+        assert_eq!(fs::read_to_string(mounted.directory.path().join("file")).unwrap(), "written");
+    }
+    let output = match format {
+        "ext4" => tool("e2fsck", &["-fn", node]),
+        "xfs" => tool("xfs_repair", &["-n", node]),
+        "btrfs" => tool("btrfs", &["check", node]),
+        "f2fs" => tool("fsck.f2fs", &["--dry-run", node]),
+        "vfat" => tool("fsck.vfat", &["-n", node]),
+        _ => tool("blkid", &["-p", node]),
+    };
+    assert!(output.status.success(), "{format}: {}{}", text(&output.stdout), text(&output.stderr));
+    let seen = text(&tool("blkid", &["-p", node]).stdout);
+    assert!(seen.contains(&format!(" TYPE=\"{format}\"")), "{seen}");
+}
+
+/// A configuration for one partition, with more keys for it.
+fn one_partition(label: &str, more: &str) -> String {
+    format!("[boot-disk]\nlabels=[\"boot\"]\nwait=\"300ms\"\n[[partition]]\nlabel=\"{label}\"\ntype=\"root\"\n{more}\n")
+}
