@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use makeroom::cli::{self, HELP, Invocation, Request};
+use makeroom::cli::{self, Command, HELP, Invocation, Request};
 use makeroom::error::{Error, Exit};
 use makeroom::report::{Outcome, Report};
 
@@ -34,7 +34,13 @@ fn run(invocation: &Invocation) -> ExitCode {
     }
     let shown = match (&result, invocation.json) {
         (_, true) => print(&report.json(), &report.outcome.message),
-        (Ok(message), false) => print(&format!("{}{message}\n", report.text(wants_unicode())), message),
+        (Ok(message), false) => {
+            let text = match invocation.command {
+                Command::Locate => report.proof(),
+                _ => report.text(wants_unicode()),
+            };
+            print(&format!("{text}{message}\n"), message)
+        }
         (Err(_), false) => Ok(()),
     };
     finish(result.map(|_| Exit::Ok).and_then(|exit| shown.map(|()| exit)))

@@ -282,37 +282,25 @@ impl Report {
     /// The form for people: the disk, its partitions, a bar. At most 80 columns; ASCII unless `unicode`.
     pub fn text(&self, unicode: bool) -> String {
         let mut text = String::new();
-        if let Some(disk) = &self.disk {
-            let (node, size) = (escape(&disk.node), show_size(disk.size));
-            let aligned = self.alignment.map(|alignment| format!(", aligned to {}", show_size(alignment)));
-            let aligned = aligned.unwrap_or_default();
-            line(&mut text, format_args!("{node}: {size}, {}-byte sectors{aligned}", disk.sector_size));
-            if let Some(guid) = &disk.guid {
-                line(&mut text, format_args!("GPT {guid}"));
-            }
-            text.push('\n');
-        }
-        // Without a plan, the question was which disk it is.
-        match (&self.disk, self.alignment) {
-            (Some(disk), Some(_)) => {
-                text += &self.table();
-                text += &self.bar(disk.size, if unicode { &UNICODE } else { &ASCII });
-            }
-            (Some(disk), None) => text += &self.proof(disk),
-            (None, _) => {}
+        if let (Some(disk), Some(alignment)) = (&self.disk, self.alignment) {
+            let aligned = format!(", aligned to {}", show_size(alignment));
+            text += &disk.head(&aligned);
+            text += &self.table();
+            text += &self.bar(disk.size, if unicode { &UNICODE } else { &ASCII });
         }
         for label in &self.dropped {
             line(&mut text, format_args!("left out: {}", escape(label)));
         }
-        for repair in self.repairs.iter().filter(|_| self.alignment.is_some()) {
+        for repair in &self.repairs {
             line(&mut text, format_args!("repair: {repair}"));
         }
         text
     }
 
-    /// Why it is this disk, and why it is no other.
-    fn proof(&self, disk: &DiskReport) -> String {
-        let mut text = String::new();
+    /// Which disk it is, why it is this one, and why it is no other.
+    pub fn proof(&self) -> String {
+        let Some(disk) = &self.disk else { return String::new() };
+        let mut text = disk.head("");
         for evidence in &disk.evidence {
             line(&mut text, format_args!("evidence: {evidence}"));
         }
@@ -384,6 +372,19 @@ impl Report {
         let rest = disk_size.saturating_sub(at);
         parts.extend((rest >= visible.max(1)).then_some(Part { size: rest, partition: None }));
         parts
+    }
+}
+
+impl DiskReport {
+    fn head(&self, more: &str) -> String {
+        let mut text = String::new();
+        let (node, size) = (escape(&self.node), show_size(self.size));
+        line(&mut text, format_args!("{node}: {size}, {}-byte sectors{more}", self.sector_size));
+        if let Some(guid) = &self.guid {
+            line(&mut text, format_args!("GPT {guid}"));
+        }
+        text.push('\n');
+        text
     }
 }
 

@@ -109,11 +109,18 @@ impl BlockDevice {
 
     fn remove_leftover(&self, partition: &NewPartition, leftover: &KernelPartition) -> Result<(), MakeError> {
         let node = leftover.node.display().to_string();
-        log::info!("the kernel shows {node}, which no table has: an earlier run was stopped; removing it");
-        remove_partition(&self.readable, leftover.number).map_err(|reason| match reason.kind() {
-            io::ErrorKind::ResourceBusy => MakeError::InUse { label: partition.label.clone(), node },
-            _ => MakeError::io(partition, "removing what an earlier run left in the kernel", reason),
-        })
+        match remove_partition(&self.readable, leftover.number) {
+            Ok(()) => {
+                log::info!(
+                    "the kernel has shown {node}, which no table has, since an earlier run was stopped: removed"
+                );
+                Ok(())
+            }
+            Err(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
+                Err(MakeError::InUse { label: partition.label.clone(), node })
+            }
+            Err(reason) => Err(MakeError::io(partition, "removing what an earlier run left in the kernel", reason)),
+        }
     }
 
     fn find(&self, number: u32) -> io::Result<Option<KernelPartition>> {

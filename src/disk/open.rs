@@ -59,7 +59,7 @@ pub enum OpenError {
     #[error("{} has no medium in it", path.display())]
     Empty { path: PathBuf },
     /// Exit status 77. The action is "read" or "write".
-    #[error("no permission to {action} {}; run makeroom as root", path.display())]
+    #[error("no permission to {action} {}", path.display())]
     Permission { path: PathBuf, action: &'static str },
     /// Exit status 75.
     #[error("{} cannot be written: {reason}", path.display())]

@@ -13,7 +13,8 @@ pub const PRIMARY_LBA: u64 = 1;
 pub const ENTRY_SIZE: usize = 128;
 /// A larger array is a hostile or broken table. The usual one has 16 KiB.
 const MAX_ARRAY_BYTES: u64 = 1 << 20;
-const SIGNATURE: &[u8; 8] = b"EFI PART";
+/// First bytes of a header (UEFI 2.10, 5.3.2).
+pub const SIGNATURE: &[u8; 8] = b"EFI PART";
 
 mod field {
     //! Byte offsets in a header.

@@ -103,6 +103,17 @@ pub enum Error {
         /// Where backups were looked for, and what is wrong there.
         backups: Vec<(u64, Defect)>,
     },
+    /// Linux shows no partitions of such a disk.
+    #[error(
+        "the partition table was made for sectors of {made_for} bytes, and the disk has sectors of {has}: Linux cannot \
+         read it. Flash an image that was made for sectors of {has} bytes"
+    )]
+    OtherSectorSize {
+        /// Where the header is, in bytes.
+        made_for: u32,
+        /// The disk's own.
+        has: u32,
+    },
     /// The primary is as somebody wrote it, and Linux does not take it.
     #[error("the primary partition table cannot be used: {0}. Flash the image again, or repair the table with gdisk")]
     Unusable(Defect),

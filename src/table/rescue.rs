@@ -2,10 +2,10 @@
 //!
 //! Where two answers are possible, or where the answer would overwrite what may not be a table, it refuses.
 
-use crate::disk::{Disk, last_lba, read_sectors};
+use crate::disk::{Disk, SECTOR_SIZES, last_lba, read_sectors};
 use crate::table::Error;
 use crate::table::copies::{USUAL_HOME_LBA, same_table};
-use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, TableCopy, may_be_entry};
+use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, SIGNATURE, TableCopy, may_be_entry};
 use crate::table::mbr::ProtectiveMbr;
 
 /// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
@@ -39,12 +39,23 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
     }
     let differing = found.iter().find(|copy| !same_table(copy, &found[0])).map(|copy| copy.header.my_lba());
     match (found.into_iter().next(), differing) {
-        (None, _) => Err(Error::NoValidCopy { primary: primary.clone(), backups }),
+        (None, _) => Err(match made_for_other_sectors(disk) {
+            Some(made_for) => Error::OtherSectorSize { made_for, has: disk.sector_size() },
+            None => Error::NoValidCopy { primary: primary.clone(), backups },
+        }),
         (Some(first), Some(other)) => {
             Err(Error::BackupsDiffer { primary: primary.clone(), at: [first.header.my_lba(), other] })
         }
         (Some(copy), None) => Ok(copy),
     }
+}
+
+/// The sector size for which there is a header at the start of the disk, when it is not the disk's own.
+fn made_for_other_sectors(disk: &mut dyn Disk) -> Option<u32> {
+    let own = disk.sector_size();
+    let start = read_sectors(disk, 0, u64::from(2 * SECTOR_SIZES[1] / own)).ok()?;
+    let has_header = |size: &u32| *size != own && start[*size as usize..].starts_with(SIGNATURE);
+    SECTOR_SIZES.into_iter().find(has_header)
 }
 
 /// What is left of the primary header. That it cannot be read is not that it is gone: it may say whose disk this is.

@@ -23,9 +23,6 @@ fn refusals_name_the_fact_and_the_remedy_and_write_nothing() {
     note("the label twice on the disk", twice.refused(&fixture_config("raspberry-pi"), &[]));
     let odd = bench.config(&rpi.replace("weight = 1000", "size-min = \"400M\"\nsize-max = \"401M\""));
     note("no aligned size", bench.refused(&odd, &["--align", "64M"]));
-    let search = bench.config(&rpi);
-    let output = Command::new(env!("CARGO_BIN_EXE_makeroom")).args(["apply", "-c"]).arg(&search).output().unwrap();
-    note("no --disk", bench.said(&output));
     let none = bench.config(&rpi.replace("[boot-disk]\nlabels = [\"boot\", \"nix-store_*\"]", ""));
     let output = Command::new(env!("CARGO_BIN_EXE_makeroom")).args(["check", "-c"]).arg(&none).output().unwrap();
     note("no [boot-disk] and no --disk", bench.said(&output));
@@ -123,8 +120,9 @@ fn a_tool_that_fails_leaves_the_old_table_and_the_next_run_finishes() {
         said.push_str(&format!("# {name}\n{}\n", bench.said(&output)));
         assert_eq!(partitions(&bench), before, "{name}: the table has changed");
     }
+    // glibc gives such a file to a shell, musl does not: the words differ.
     fs::write(&script, "not a program").unwrap();
-    said.push_str(&format!("# is no program\n{}\n", bench.said(&bench.run("apply", &config, &[]))));
+    assert_eq!(bench.run("apply", &config, &[]).status.code(), Some(74));
     snapbox::assert_data_eq!(said, snapbox::file!["../snapshots/failing_tools.txt"].raw());
 
     let report = bench.json("apply", &fixture_config("raspberry-pi"), &[]);
