@@ -1,1 +1,183 @@
+//! Which disk: found by its labels among all, named, or refused. Each test has labels of its own, as the search sees
+//! every disk of the machine.
+
 use crate::*;
+
+/// A disk of 64 MiB with partitions of these labels.
+fn disk(labels: &[&'static str]) -> Device {
+    let partitions = labels
+        .iter()
+        .zip(0..)
+        .map(|(label, n)| (n + 1, 2048 + 2048 * u64::from(n), 4095 + 2048 * u64::from(n), *label));
+    let builder = Builder { partitions: partitions.collect(), user_data: false, ..Builder::new(512, 32) };
+    Device::with_builder(&builder, 64 * MIB)
+}
+
+/// A configuration that looks for `labels` and wants a small partition.
+fn config(device: &Device, labels: &str) -> PathBuf {
+    let wish = "[[partition]]\nlabel=\"wished\"\ntype=\"linux-generic\"\nsize-max=\"10M\"\n";
+    device.config(&format!("[boot-disk]\nallow-loop=true\nwait=\"1s\"\nlabels={labels}\n{wish}"))
+}
+
+/// Without `--disk`, as the unit runs it; with the kernel command line that is given.
+fn boot(command: &str, kernel_arguments: &str, config: &Path, more: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let line = directory.path().join("cmdline");
+    fs::write(&line, format!("console=ttyS0 {kernel_arguments} quiet\n")).unwrap();
+    let run = program();
+    let mut namespace = Command::new("unshare");
+    let script = "mount --bind \"$1\" /proc/cmdline && mount -t tmpfs none /run && shift && exec \"$@\"";
+    namespace.args(["--mount", "sh", "-c", script, "sh"]).arg(&line).arg(run.get_program()).args(run.get_args());
+    namespace.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env("LC_ALL", "C");
+    namespace.args([command, "--config"]).arg(config).args(more).output().unwrap()
+}
+
+/// Exit status and stderr; of the disks, only ours.
+fn said(output: &Output, devices: &[&Device]) -> String {
+    let mut stderr = text(&output.stderr);
+    for (index, device) in devices.iter().enumerate() {
+        // Whole words: loop1 is not loop10.
+        stderr = stderr.replace(&format!("{} ", device.node), &format!("[DISK {}] ", index + 1));
+    }
+    let ours = |line: &&str| !line.starts_with("  /dev/");
+    let lines: Vec<&str> = stderr.lines().filter(ours).collect();
+    format!("exit {}: {}\n", output.status.code().unwrap(), lines.join("\n"))
+}
+
+fn labels_of(device: &Device) -> Vec<String> {
+    support::linux::labels_in(&device.image(), 512).unwrap()
+}
+
+#[test]
+fn the_only_disk_with_every_label_is_found_and_no_other_is_touched() {
+    let others =
+        [disk(&["find-boot"]), disk(&["find-store_v0", "x"]), disk(&["find-boot", "find-boot", "find-store_1"])];
+    let wanted = disk(&["find-boot", "find-store_v0", "find-store_v1"]);
+    let config = config(&wanted, "[\"find-boot\", \"find-store_*\"]");
+    let before = others.each_ref().map(|other| (content_hash(&other.image()), other.written(), other.shown()));
+    let output = boot("apply", "", &config, &["--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["disk"]["node"], wanted.node);
+    assert_eq!(report["disk"]["evidence"][0], "the only disk that carries \"find-boot\", \"find-store_*\"");
+    let verdict = |device: &Device| {
+        let candidates = report["candidates"].as_array().unwrap();
+        let candidate = candidates.iter().find(|candidate| candidate["node"] == device.node).unwrap();
+        (candidate["verdict"].as_str().unwrap().to_owned(), candidate["why"][0].as_str().unwrap().to_owned())
+    };
+    assert_eq!(verdict(&wanted).0, "chosen");
+    let rejected = |why: &str| ("rejected".to_owned(), why.to_owned());
+    assert_eq!(verdict(&others[0]), rejected("no partition \"find-store_*\""));
+    assert_eq!(verdict(&others[1]), rejected("no partition \"find-boot\""));
+    assert_eq!(verdict(&others[2]), rejected("2 partitions \"find-boot\""));
+    assert_eq!(labels_of(&wanted)[3], "wished");
+    let after = others.each_ref().map(|other| (content_hash(&other.image()), other.written(), other.shown()));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn none_or_several_are_refused_with_all_candidates_and_nothing_is_written() {
+    let devices = [disk(&["many-boot", "many-a"]), disk(&["many-boot", "many-b"])];
+    let devices: Vec<&Device> = devices.iter().collect();
+    let state = || devices.iter().map(|device| (content_hash(&device.image()), device.shown())).collect::<Vec<_>>();
+    let before = state();
+    let mut all = String::new();
+    for labels in ["[\"many-boot\"]", "[\"many-boot\", \"many-?\"]", "[\"many-boot\", \"many-c\"]"] {
+        let output = boot("apply", "", &config(devices[0], labels), &[]);
+        all += &format!("# {labels}\n{}", said(&output, &devices));
+    }
+    // A loop device is no disk unless somebody says so.
+    let text = fs::read_to_string(config(devices[0], "[\"many-a\"]")).unwrap().replace("allow-loop=true", "");
+    let output = boot("apply", "", &devices[0].config(&text), &[]);
+    all += &format!("# without allow-loop\n{}", said(&output, &devices));
+    assert_eq!(state(), before);
+    snapbox::assert_data_eq!(all, snapbox::file!["../snapshots/search_refusals.txt"].raw());
+    let output = boot("apply", "", &config(devices[0], "[\"many-boot\"]"), &["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let possible = report["candidates"].as_array().unwrap().iter().filter(|disk| disk["verdict"] == "possible").count();
+    assert_eq!((&report["disk"], possible), (&Value::Null, 2));
+}
+
+#[test]
+fn a_disk_with_a_damaged_primary_is_found_and_mended() {
+    let device = disk(&["torn-boot"]);
+    let config = config(&device, "[\"torn-boot\"]");
+    assert!(boot("apply", "", &config, &[]).status.success());
+    File::options().write(true).open(&device.node).unwrap().write_all_at(&[0xff; 512], 512).unwrap();
+    let output = boot("apply", "", &config, &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(labels_of(&device), ["torn-boot", "wished"]);
+}
+
+#[test]
+fn a_write_protected_disk_is_only_meant_when_no_other_is() {
+    let device = disk(&["lock-boot"]);
+    let config = config(&device, "[\"lock-boot\"]");
+    assert!(boot("apply", "", &config, &[]).status.success());
+    tool("blockdev", &["--setro", &device.node]);
+    // Nothing is missing: the boot goes on.
+    let output = boot("apply", "", &config, &[]);
+    assert!(text(&output.stdout).ends_with("nothing is missing\n"), "{}", said(&output, &[&device]));
+    let other = disk(&["lock-boot"]);
+    let output = boot("locate", "", &config, &[]);
+    assert!(text(&output.stdout).ends_with(&format!("the boot disk is {}\n", other.node)), "{}", text(&output.stdout));
+    tool("blockdev", &["--setrw", &device.node]);
+}
+
+#[test]
+fn locate_names_the_disk_and_the_evidence_and_writes_nothing() {
+    let devices = [disk(&["seek-boot", "seek-a"]), disk(&["seek-boot"])];
+    let config = config(&devices[0], "[\"seek-boot\", \"seek-a\"]");
+    let before = devices.each_ref().map(Device::written);
+    let output = boot("locate", "", &config, &[]);
+    let stdout = text(&output.stdout).replace(&format!("{}:", devices[0].node), "[DISK 1]:");
+    let stdout = stdout.replace(&format!("{}\n", devices[0].node), "[DISK 1]\n").replace(&devices[1].node, "[DISK 2]");
+    let lines: Vec<&str> = stdout.lines().filter(|line| !line.starts_with("not /dev/")).collect();
+    assert_eq!(
+        lines,
+        [
+            "[DISK 1]: 64.0 MiB, 512-byte sectors",
+            "GPT 6b736964-672d-6975-642d-6e756d626572",
+            "",
+            "evidence: the only disk that carries \"seek-boot\", \"seek-a\"",
+            "not [DISK 2] (64.0 MiB): no partition \"seek-a\"",
+            "the boot disk is [DISK 1]",
+        ]
+    );
+    assert_eq!(devices.each_ref().map(Device::written), before);
+}
+
+#[test]
+fn the_kernel_command_line_and_device_name_a_disk_or_stop_everything() {
+    let devices = [disk(&["name-boot"]), disk(&["name-boot"])];
+    let labels = config(&devices[0], "[\"name-boot\"]");
+    let state = || devices.each_ref().map(|device| (content_hash(&device.image()), device.shown()));
+    let before = state();
+    let output = boot("apply", "makeroom=off", &labels, &[]);
+    let message = "makeroom=off on the kernel command line: nothing was done\n";
+    assert_eq!((output.status.code(), &text(&output.stdout)[..]), (Some(0), message));
+    for wrong in ["makeroom=of", "makeroom.disk=loop1", "makeroom.device=/dev/sda"] {
+        let output = boot("apply", wrong, &labels, &[]);
+        assert_eq!(output.status.code(), Some(64), "{wrong}");
+        assert!(text(&output.stderr).contains(&format!("kernel command line: {wrong}: ")), "{}", text(&output.stderr));
+    }
+    let name_second = format!("makeroom.disk={}", devices[1].node);
+    let output = boot("apply", &format!("{name_second} makeroom=plan"), &labels, &[]);
+    assert!(text(&output.stdout).ends_with("would create wished; nothing was written\n"), "{}", text(&output.stderr));
+    assert_eq!(state(), before);
+    // What our own command line names is what somebody wants now, whatever the machine was booted with.
+    let output = boot("plan", "makeroom=off makeroom.disk=/dev/null", &labels, &["--disk", &devices[0].node]);
+    assert!(text(&output.stdout).ends_with("would create wished; nothing was written\n"), "{}", text(&output.stderr));
+
+    let output = boot("apply", &name_second, &labels, &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!((labels_of(&devices[0]).len(), labels_of(&devices[1]).len()), (1, 2));
+
+    let link = devices[0].directory.path().join("by-path");
+    std::os::unix::fs::symlink(&devices[0].node, &link).unwrap();
+    let device =
+        fs::read_to_string(&labels).unwrap().replace("labels", &format!("device=\"{}\"\nlabels", link.display()));
+    let output = boot("apply", "", &devices[0].config(&device), &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(labels_of(&devices[0]).len(), 2);
+}
