@@ -16,7 +16,7 @@ use crate::units::Extent;
 const SECTOR: u64 = 512;
 
 /// A whole disk: `sda`, `mmcblk0`, `nvme0n1`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
     name: String,
 }
@@ -34,13 +34,13 @@ pub struct KernelPartition {
 }
 
 impl Disk {
-    /// All whole disks, by name.
+    /// All whole disks, by name: `sdz` before `sdaa`, `loop9` before `loop10`.
     pub fn all() -> io::Result<Vec<Disk>> {
         let name = |entry: io::Result<std::fs::DirEntry>| {
             entry.map(|entry| Disk { name: entry.file_name().to_string_lossy().into_owned() })
         };
         let mut disks: Vec<Disk> = std::fs::read_dir("/sys/block")?.map(name).collect::<Result<_, _>>()?;
-        disks.sort();
+        disks.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
         Ok(disks)
     }
 

@@ -78,7 +78,8 @@ fn the_only_disk_with_every_label_is_found_and_no_other_is_touched() {
 #[test]
 fn none_or_several_are_refused_with_all_candidates_and_nothing_is_written() {
     let devices = [disk(&["many-boot", "many-a"]), disk(&["many-boot", "many-b"])];
-    let devices: Vec<&Device> = devices.iter().collect();
+    let mut devices: Vec<&Device> = devices.iter().collect();
+    devices.sort_by_key(|device| (device.node.len(), &device.node));
     let state = || devices.iter().map(|device| (content_hash(&device.image()), device.shown())).collect::<Vec<_>>();
     let before = state();
     let mut all = String::new();
