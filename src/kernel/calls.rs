@@ -95,3 +95,35 @@ pub fn tie_to_us(command: &mut Command, lock: Option<&File>) {
     // SAFETY: the closure does nothing but the calls above and touches no memory that the parent changes.
     unsafe { command.pre_exec(tie) };
 }
+
+/// An unwinder that does not unwind, for the release build: a panic aborts there, and there are no unwind tables. With
+/// the real one come its 30 KB and, for backtraces without tables, 160 KB of std that put names to addresses.
+#[cfg(all(target_env = "musl", panic = "abort"))]
+mod no_unwinder {
+    /// For a backtrace: the stack is at its end.
+    // SAFETY: the name is that of the Itanium C++ ABI (Base ABI, 1.3), and nobody else defines it; it takes its two
+    // arguments in registers, looks at neither, and returns _URC_END_OF_STACK.
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Backtrace(_: usize, _: usize) -> i32 {
+        5
+    }
+
+    macro_rules! never_called {
+        ($($name:ident)*) => {
+            $(
+                // SAFETY: as above; it is reached only by unwinding, which panic=abort never starts, and does not
+                // return.
+                #[unsafe(no_mangle)]
+                extern "C" fn $name() -> ! {
+                    std::process::abort()
+                }
+            )*
+        };
+    }
+
+    never_called! {
+        _Unwind_DeleteException _Unwind_FindEnclosingFunction _Unwind_GetCFA _Unwind_GetDataRelBase _Unwind_GetIP
+        _Unwind_GetIPInfo _Unwind_GetLanguageSpecificData _Unwind_GetRegionStart _Unwind_GetTextRelBase
+        _Unwind_RaiseException _Unwind_Resume _Unwind_SetGR _Unwind_SetIP
+    }
+}
