@@ -30,11 +30,34 @@ pub struct Card {
     pub fail_after: Option<usize>,
     /// A sector that cannot be read, and how many reads of it still work.
     pub unreadable: Option<(u64, usize)>,
+    /// What the card does with what is beyond its real size.
+    pub fake: Option<Fake>,
+    /// What a fake card does not hold, but the system's cache does.
+    cache: BTreeMap<u64, Vec<u8>>,
+}
+
+/// A card that says it has more sectors than the given ones.
+#[derive(Clone, Copy, Debug)]
+pub enum Fake {
+    /// Sectors beyond are those from the start again.
+    WrapsAround(u64),
+    /// Sectors beyond take everything and read as zeros.
+    Forgets(u64),
 }
 
 impl Card {
     pub fn new(sector_size: u32, sectors: u64) -> Card {
-        Card { sector_size, sectors, content: BTreeMap::new(), events: Vec::new(), fail_after: None, unreadable: None }
+        let (content, cache) = (BTreeMap::new(), BTreeMap::new());
+        Card {
+            sector_size,
+            sectors,
+            content,
+            events: Vec::new(),
+            fail_after: None,
+            unreadable: None,
+            fake: None,
+            cache,
+        }
     }
 
     pub fn sector(&self, lba: u64) -> Vec<u8> {
@@ -59,6 +82,15 @@ impl Card {
     /// Whether any sector was written since the events were cleared.
     pub fn was_written(&self) -> bool {
         !self.events.is_empty()
+    }
+
+    /// Where a sector really is.
+    fn real(&self, lba: u64) -> Option<u64> {
+        match self.fake {
+            Some(Fake::WrapsAround(real)) => Some(lba % real),
+            Some(Fake::Forgets(real)) => (lba < real).then_some(lba),
+            None => Some(lba),
+        }
     }
 
     fn event(&mut self) -> io::Result<()> {
@@ -94,7 +126,12 @@ impl Disk for Card {
             }
         }
         for (index, sector) in buffer.chunks_mut(size).enumerate() {
-            sector.copy_from_slice(&self.sector(lba + index as u64));
+            let at = lba + index as u64;
+            match (self.cache.get(&at), self.real(at)) {
+                (Some(cached), _) => sector.copy_from_slice(cached),
+                (None, Some(real)) => sector.copy_from_slice(&self.sector(real)),
+                (None, None) => sector.fill(0),
+            }
         }
         Ok(())
     }
@@ -105,7 +142,13 @@ impl Disk for Card {
         assert_eq!(sectors.len() % size, 0, "writes are whole sectors");
         assert!(lba + (sectors.len() / size) as u64 <= self.sectors, "write beyond the end");
         for (index, sector) in sectors.chunks(size).enumerate() {
-            self.put(lba + index as u64, sector);
+            let at = lba + index as u64;
+            if self.fake.is_some() {
+                self.cache.insert(at, sector.to_vec());
+            }
+            if let Some(real) = self.real(at) {
+                self.put(real, sector);
+            }
             self.events.push(Event::Write(lba + index as u64, sector.to_vec()));
         }
         Ok(())
@@ -118,6 +161,7 @@ impl Disk for Card {
     }
 
     fn forget(&mut self) -> io::Result<bool> {
+        self.cache.clear();
         Ok(true)
     }
 
