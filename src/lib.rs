@@ -53,14 +53,14 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
         return Ok(checked(invocation, &config, report));
     }
     report.is_recorded = invocation.command == Command::Apply && !names_an_image(invocation);
-    let found = find_disk(invocation, &config, report)?;
-    let (path, mut disk) = open(invocation, &found.path)?;
+    let mut found = find_disk(invocation, &config, report)?;
+    let (path, mut disk, seen) = open(invocation, &mut found)?;
     let disk = disk.as_mut();
     report.found(&path, disk, found);
     if invocation.command == Command::Locate {
         return Ok(located(&path, disk, report));
     }
-    let table = match read_table(&path, disk) {
+    let table = match seen.map_or_else(|| read_table(&path, disk), Ok) {
         Err(reason) if is_complete(&config, disk) => return Ok(report.tolerate(&reason)),
         table => table?,
     };
@@ -122,6 +122,7 @@ fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> R
         path: path.clone(),
         evidence: vec![format!("{how}{}", text::escape(&path.to_string_lossy()))],
         candidates: Vec::new(),
+        opened: None,
     };
     match (&invocation.disk, &invocation.boot_disk) {
         (Some(path), _) => Ok(named(path, "--disk ")),
@@ -133,18 +134,25 @@ fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> R
     }
 }
 
-/// The disk or image behind a path, for looking at it, and the name to call it by.
-fn open(invocation: &Invocation, path: &Path) -> Result<(PathBuf, Box<dyn Disk>), Error> {
-    let (size, sector_size) = (invocation.size, invocation.sector_size);
-    match disk::open::kind(path)? {
-        Kind::BlockDevice(kernel) => Ok((kernel.node(), Box::new(BlockDevice::open(kernel, size, sector_size)?))),
-        Kind::Image => {
-            let mut image = Image::open(path, size)?;
-            let sector_size = find_sector_size(&mut image, sector_size)?;
-            image.set_sector_size(sector_size);
-            Ok((path.to_owned(), Box::new(image)))
-        }
-    }
+/// What was found, for looking at it: the name to call it by, and its table where that has been read already.
+type Opened = (PathBuf, Box<dyn Disk>, Option<Table>);
+
+fn open(invocation: &Invocation, found: &mut Found) -> Result<Opened, Error> {
+    let (path, size, sector_size) = (&found.path, invocation.size, invocation.sector_size);
+    let (mut device, table) = match found.opened.take() {
+        Some(opened) => (opened.device, opened.table),
+        None => match disk::open::kind(path)? {
+            Kind::BlockDevice(kernel) => (BlockDevice::open(kernel)?, None),
+            Kind::Image => {
+                let mut image = Image::open(path, size)?;
+                let sector_size = find_sector_size(&mut image, sector_size)?;
+                image.set_sector_size(sector_size);
+                return Ok((path.clone(), Box::new(image), None));
+            }
+        },
+    };
+    device.pretend(size, sector_size)?;
+    Ok((device.node().to_owned(), Box::new(device), table.filter(|_| size.is_none())))
 }
 
 /// Alone, and only when the table is still the one that was planned for.

@@ -1,6 +1,6 @@
 //! Cards that are not what they say: refused before the user's data or the table is touched, with both sizes in the
 //! message. `Card` has a cache as the system has, which shows whatever was written.
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test may panic
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Which disk: the one that is named, or the only one that carries every anchor. Never the first one found.
 //!
-//! `look` asks the machine, `decide` weighs what it has seen and touches nothing. `label` is the evidence by labels.
+//! `look` asks the machine, `fitting` weighs what it has seen and touches nothing. `label` is the evidence by labels.
 
 mod label;
 
@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use crate::config::BootDisk;
 use crate::disk::Disk;
 use crate::disk::block_device::BlockDevice;
+use crate::disk::open::OpenError;
 use crate::kernel::sysfs;
-use crate::table::copies::Table;
+use crate::table::{self, copies::Table};
 use crate::text::escape;
 use crate::units::{Guid, Label, show_size};
 
 /// The disk to work on.
-#[derive(Debug)]
 pub struct Found {
     /// A path that names it.
     pub path: PathBuf,
@@ -23,7 +23,20 @@ pub struct Found {
     pub evidence: Vec<String>,
     /// Every disk that was looked at, in the order of their names; empty when the disk was named.
     pub candidates: Vec<Candidate>,
+    /// The disk, where it has been looked at already.
+    pub opened: Option<Opened>,
 }
+
+/// A disk that was looked at, as it was seen.
+pub struct Opened {
+    /// The disk.
+    pub device: BlockDevice,
+    /// Its table, where makeroom can work with it.
+    pub table: Option<Table>,
+}
+
+/// What was seen of a disk, and the disk itself where it carries every anchor.
+type Seen = (Candidate, Option<Opened>);
 
 /// A disk that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,28 +100,30 @@ impl Error {
 pub fn find(wish: &BootDisk) -> Result<Found, Error> {
     if let Some(device) = &wish.device {
         let evidence = vec![format!("device = \"{}\" in [boot-disk]", escape(&device.to_string_lossy()))];
-        return Ok(Found { path: device.clone(), evidence, candidates: Vec::new() });
+        return Ok(Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None });
     }
-    decide(&wish.labels, look(wish)?)
+    let (candidates, mut disks): (Vec<Candidate>, Vec<_>) = look(wish)?.into_iter().unzip();
+    let anchors = wish.labels.iter().map(|anchor| format!("\"{}\"", escape(anchor))).collect::<Vec<_>>().join(", ");
+    match fitting(&candidates)[..] {
+        [] => Err(Error::None { anchors, candidates }),
+        [only] => Ok(Found {
+            path: candidates[only].node.clone(),
+            evidence: vec![format!("the only disk that carries {anchors}")],
+            candidates,
+            opened: disks[only].take(),
+        }),
+        ref several => Err(Error::Several { count: several.len(), anchors, candidates }),
+    }
 }
 
-/// One disk or a refusal.
-fn decide(anchors: &[String], candidates: Vec<Candidate>) -> Result<Found, Error> {
-    let shown = anchors.iter().map(|anchor| format!("\"{}\"", escape(anchor))).collect::<Vec<_>>().join(", ");
-    let fitting = |read_only| -> Vec<&Candidate> {
-        let fits = |disk: &&Candidate| disk.against.is_empty() && disk.read_only == read_only;
-        candidates.iter().filter(fits).collect()
+/// Which of the disks could be the one: those that carry every anchor and can be written, else those that cannot.
+fn fitting(candidates: &[Candidate]) -> Vec<usize> {
+    let fit = |read_only| {
+        let fits = move |(_, disk): &(usize, &Candidate)| disk.against.is_empty() && disk.read_only == read_only;
+        candidates.iter().enumerate().filter(fits).map(|(index, _)| index).collect::<Vec<_>>()
     };
-    let writable = fitting(false);
-    let fitting = if writable.is_empty() { fitting(true) } else { writable };
-    match fitting[..] {
-        [] => Err(Error::None { anchors: shown, candidates }),
-        [only] => {
-            let evidence = vec![format!("the only disk that carries {shown}")];
-            Ok(Found { path: only.node.clone(), evidence, candidates })
-        }
-        _ => Err(Error::Several { count: fitting.len(), anchors: shown, candidates }),
-    }
+    let writable = fit(false);
+    if writable.is_empty() { fit(true) } else { writable }
 }
 
 /// One line for each disk.
@@ -124,17 +139,17 @@ fn list(candidates: &[Candidate]) -> String {
 }
 
 /// Reads the table of each disk that could be the one.
-fn look(wish: &BootDisk) -> Result<Vec<Candidate>, Error> {
-    let mut candidates = Vec::new();
+fn look(wish: &BootDisk) -> Result<Vec<Seen>, Error> {
+    let mut seen = Vec::new();
     for disk in sysfs::Disk::all().map_err(Error::Sysfs)? {
         if !is_skipped(disk.name(), wish.allow_loop) {
-            candidates.extend(candidate(&disk, &wish.labels).map_err(Error::Sysfs)?);
+            seen.extend(candidate(&disk, &wish.labels).map_err(Error::Sysfs)?);
         }
     }
-    for candidate in &candidates {
+    for (candidate, _) in &seen {
         log::debug!("{}: {}", candidate.node.display(), candidate.verdict());
     }
-    Ok(candidates)
+    Ok(seen)
 }
 
 /// Kinds of devices that nobody boots from: what is made of other disks, memory, or a drive for other media.
@@ -146,41 +161,51 @@ fn is_skipped(name: &str, allow_loop: bool) -> bool {
     SKIPPED.iter().find(is_a).is_some_and(|kind| !(allow_loop && *kind == "loop"))
 }
 
-/// What a disk has to say for itself; nothing for one without a medium.
-fn candidate(disk: &sysfs::Disk, anchors: &[String]) -> std::io::Result<Option<Candidate>> {
-    let size = disk.size()?;
-    if size == 0 || disk.number("hidden")? == Some(1) {
-        return Ok(None);
+/// What a disk has to say for itself; nothing for one without a medium or without a node.
+fn candidate(disk: &sysfs::Disk, anchors: &[String]) -> std::io::Result<Option<Seen>> {
+    let (mut opened, mut guid, mut against) = (None, None, Vec::new());
+    match disk.number("ext_range")? {
+        Some(1) => against.push("cannot have partitions".to_owned()),
+        _ => match BlockDevice::open(disk.clone()) {
+            Ok(mut device) => {
+                let table = Table::read(&mut device);
+                against = misfits(&mut device, &table, anchors);
+                let table = table.ok();
+                guid = table.as_ref().map(Table::disk_guid);
+                opened = Some(Opened { device, table });
+            }
+            // Of a multipath disk the kernel hides the paths: they have no node.
+            Err(OpenError::Empty { .. } | OpenError::NotFound { .. }) => return Ok(None),
+            Err(reason) => against.push(reason.to_string()),
+        },
     }
-    let holders = disk.holders()?;
-    let (guid, against) = match () {
-        _ if disk.number("ext_range")? == Some(1) => (None, vec!["cannot have partitions".to_owned()]),
-        _ if !holders.is_empty() => (None, vec![format!("is a part of {}", holders.join(", "))]),
-        _ => judge(disk, anchors),
-    };
-    let mut serial = None;
-    for attribute in ["device/cid", "device/serial", "serial"] {
-        serial = serial.or(disk.text(attribute)?.filter(|serial| !serial.is_empty()));
+    let size = opened.as_ref().map_or_else(|| disk.size(), |opened: &Opened| Ok(opened.device.size()))?;
+    let mut read_only = false;
+    if against.is_empty() {
+        let holders = disk.holders()?;
+        against.extend((!holders.is_empty()).then(|| format!("is a part of {}", holders.join(", "))));
+        read_only = disk.number("ro")? == Some(1);
     }
-    let (bus, read_only) = (disk.link("device/subsystem"), disk.number("ro")? == Some(1));
-    Ok(Some(Candidate { node: disk.node(), bus, size, serial, guid, read_only, against }))
+    let bus = disk.link("device/subsystem");
+    let serial = disk.text(match bus.as_deref() {
+        Some("mmc") => "device/cid",
+        Some("virtio") => "serial",
+        _ => "device/serial",
+    })?;
+    let opened = opened.filter(|_| against.is_empty());
+    Ok(Some((Candidate { node: disk.node(), bus, size, serial, guid, read_only, against }, opened)))
 }
 
-/// The disk's GUID and what its labels lack.
-fn judge(disk: &sysfs::Disk, anchors: &[String]) -> (Option<Guid>, Vec<String>) {
-    let mut device = match BlockDevice::open(disk.clone(), None, None) {
-        Ok(device) => device,
-        Err(reason) => return (None, vec![reason.to_string()]),
-    };
-    let device: &mut dyn Disk = &mut device;
-    let (guid, partitions) = match Table::read(device) {
-        Ok(table) => (Some(table.disk_guid()), table.source.partitions()),
+/// What a disk's labels lack.
+fn misfits(device: &mut dyn Disk, table: &Result<Table, table::Error>, anchors: &[String]) -> Vec<String> {
+    let partitions = match table {
+        Ok(table) => table.source.partitions(),
         Err(reason) => match Table::seen_by_linux(device) {
             // A table that we would not touch still says which disk it is.
-            Some(seen) => (None, seen),
-            None => return (None, vec![reason.to_string()]),
+            Some(seen) => seen,
+            None => return vec![reason.to_string()],
         },
     };
     let labels: Vec<Label> = partitions.into_iter().map(|partition| partition.label).collect();
-    (guid, label::misfits(anchors, &labels))
+    label::misfits(anchors, &labels)
 }

@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::disk::mkfs::{self, Job};
@@ -32,8 +32,7 @@ pub struct BlockDevice {
     /// What is worked with, and what there is.
     size: u64,
     actual_size: u64,
-    /// Which disk it is among all that had this name since the kernel was started.
-    sequence: Option<u64>,
+    identity: sysfs::Identity,
     wait: Duration,
     // Dropped in this order: the lock outlasts the writing, as udev must not look in between.
     writable: Option<File>,
@@ -51,38 +50,55 @@ struct Added {
 }
 
 impl BlockDevice {
-    /// Opens a whole disk for looking at it. `size` in bytes pretends that it were larger; what it does not have
-    /// reads as zeros. Its sectors have the size that the kernel says, which `sector_size` must not contradict.
-    pub fn open(kernel: sysfs::Disk, size: Option<u64>, sector_size: Option<u32>) -> Result<BlockDevice, OpenError> {
+    /// Opens a whole disk for looking at it.
+    pub fn open(kernel: sysfs::Disk) -> Result<BlockDevice, OpenError> {
         let path = kernel.node();
         let io_error = |reason| OpenError::Io { path: path.clone(), reason };
-        let readable = kernel::open(&path, false).map_err(|reason| OpenError::from_io(&path, false, reason))?;
-        if !kernel.is(&readable).map_err(io_error)? {
-            return Err(OpenError::OtherDevice { path, name: kernel.name().to_owned() });
-        }
         let actual_size = kernel.size().map_err(io_error)?;
         if actual_size == 0 {
             return Err(OpenError::Empty { path });
         }
+        let readable = kernel::open(&path, false).map_err(|reason| OpenError::from_io(&path, false, reason))?;
+        let identity = kernel.identity().map_err(io_error)?;
+        if !identity.is_of(&readable).map_err(io_error)? {
+            return Err(OpenError::OtherDevice { path, name: kernel.name().to_owned() });
+        }
         let found = kernel.number("queue/logical_block_size").map_err(io_error)?.unwrap_or(512);
         let known = SECTOR_SIZES.into_iter().find(|known| u64::from(*known) == found);
-        let found = known.ok_or(OpenError::OddSectorSize { path: path.clone(), found })?;
-        if let Some(wish) = sector_size.filter(|wish| *wish != found) {
-            return Err(OpenError::DeviceSectorSize { path, wish, found });
-        }
-        let sequence = kernel.number("diskseq").map_err(io_error)?;
+        let sector_size = known.ok_or(OpenError::OddSectorSize { path: path.clone(), found })?;
         Ok(BlockDevice {
-            size: pretended(&path, actual_size, size)?,
             node: path,
             kernel,
-            sector_size: found,
+            identity,
+            sector_size,
+            size: actual_size,
             actual_size,
-            sequence,
             wait: Duration::ZERO,
             writable: None,
             readable,
             added: Vec::new(),
         })
+    }
+
+    /// Takes the disk for a larger one of `size` bytes, to see what would be planned: what it does not have reads as
+    /// zeros. Its sectors have the size that the kernel says, which `sector_size` must not contradict.
+    pub fn pretend(&mut self, size: Option<u64>, sector_size: Option<u32>) -> Result<(), OpenError> {
+        let found = self.sector_size;
+        if let Some(wish) = sector_size.filter(|wish| *wish != found) {
+            return Err(OpenError::DeviceSectorSize { path: self.node.clone(), wish, found });
+        }
+        self.size = pretended(&self.node, self.actual_size, size)?;
+        Ok(())
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Its device node.
+    pub fn node(&self) -> &Path {
+        &self.node
     }
 
     /// Lets the kernel have a new partition, with nothing left in its way from a run that was stopped in this boot.
@@ -258,9 +274,9 @@ impl Disk for BlockDevice {
         if !kernel::lock(&self.readable, wait).map_err(io_error)? {
             return Err(OpenError::Locked { path: path(), waited: wait });
         }
-        let sequence = self.kernel.number("diskseq").map_err(io_error)?;
+        let identity = self.kernel.identity().map_err(io_error)?;
         let size = self.kernel.size().map_err(io_error)?;
-        if (sequence, size) != (self.sequence, self.actual_size) || !self.kernel.is(&self.readable).map_err(io_error)? {
+        if (identity, size) != (self.identity, self.actual_size) {
             return Err(OpenError::Replaced { path: path() });
         }
         // Opening a read-only disk for writing works; the writes then fail, one after the other.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
-use crate::kernel::write_into;
+use crate::kernel::{self, write_into};
 use crate::units::Extent;
 
 /// sysfs counts in sectors of 512 bytes, whatever the disk's own are (Documentation/ABI/stable/sysfs-block).
@@ -33,6 +33,24 @@ pub struct KernelPartition {
     name: String,
 }
 
+/// Tells a device from another that has its name by now, or has its node by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    major: Option<u64>,
+    minor: Option<u64>,
+    /// Counts up with each medium (kernel 5.15 and later).
+    sequence: Option<u64>,
+}
+
+impl Identity {
+    /// Whether `file` is this device.
+    pub fn is_of(&self, file: &File) -> io::Result<bool> {
+        let metadata = file.metadata()?;
+        let number = (Some(major(metadata.rdev())), Some(minor(metadata.rdev())));
+        Ok(metadata.file_type().is_block_device() && (self.major, self.minor) == number)
+    }
+}
+
 impl Disk {
     /// All whole disks, by name: `sdz` before `sdaa`, `loop9` before `loop10`.
     pub fn all() -> io::Result<Vec<Disk>> {
@@ -50,8 +68,8 @@ impl Disk {
         if !metadata.file_type().is_block_device() {
             return Ok(None);
         }
-        let number = device_number(metadata.rdev());
-        let directory = Path::new("/sys/dev/block").join(std::fs::read_link(format!("/sys/dev/block/{number}"))?);
+        let link = format!("/sys/dev/block/{}:{}", major(metadata.rdev()), minor(metadata.rdev()));
+        let directory = Path::new("/sys/dev/block").join(std::fs::read_link(link)?);
         let partition = directory.join("partition").exists();
         let whole = if partition { directory.parent() } else { Some(directory.as_path()) };
         let name = whole.and_then(Path::file_name).ok_or(io::ErrorKind::NotFound)?;
@@ -68,11 +86,14 @@ impl Disk {
         node(&self.name)
     }
 
-    /// Whether `file` is this disk, and no other that has its node by mistake.
-    pub fn is(&self, file: &File) -> io::Result<bool> {
-        let metadata = file.metadata()?;
-        let number = self.text("dev")?;
-        Ok(metadata.file_type().is_block_device() && number == Some(device_number(metadata.rdev())))
+    /// Which device this is at the moment, among all that had its name since the kernel was started.
+    pub fn identity(&self) -> io::Result<Identity> {
+        let text = self.text("uevent")?.ok_or(io::ErrorKind::NotFound)?;
+        let value = |key: &str| {
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            values.next().map(number).transpose()
+        };
+        Ok(Identity { major: value("MAJOR")?, minor: value("MINOR")?, sequence: value("DISKSEQ")? })
     }
 
     /// An attribute, without the line's end; `None` when the disk has no such attribute.
@@ -151,10 +172,6 @@ fn node(name: &str) -> PathBuf {
     Path::new("/dev").join(name.replace('!', "/"))
 }
 
-fn device_number(device: u64) -> String {
-    format!("{}:{}", major(device), minor(device))
-}
-
 fn number(text: &str) -> io::Result<u64> {
     text.parse().map_err(|_| io::ErrorKind::InvalidData.into())
 }
@@ -162,7 +179,7 @@ fn number(text: &str) -> io::Result<u64> {
 fn read(path: &Path) -> io::Result<Option<String>> {
     // One read: an attribute of sysfs is at most a page, and comes in one piece.
     let mut page = [0; 4096];
-    let length = match File::open(path).and_then(|mut file| file.read(&mut page)) {
+    let length = match kernel::open(path, false).and_then(|mut file| file.read(&mut page)) {
         // ENODEV: the attribute is there, the device behind it is just going.
         Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV) => {
             return Ok(None);

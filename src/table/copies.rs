@@ -75,7 +75,7 @@ impl Table {
             return Err(MbrError::None.into());
         }
         let first_sector = read_sectors(disk, 0, 1)?;
-        let mbr = ProtectiveMbr::parse(first_sector, Header::read(disk, PRIMARY_LBA).is_ok())?;
+        let mbr = ProtectiveMbr::parse(first_sector, || Header::read(disk, PRIMARY_LBA).is_ok())?;
         let (source, defect) = match TableCopy::read(disk, PRIMARY_LBA) {
             Ok(primary) => (primary, None),
             Err(defect) if defect.is_damage() => (find_backup(disk, &mbr, &defect)?, Some(defect)),
@@ -105,7 +105,7 @@ impl Table {
     /// The partitions that Linux shows of a disk, whatever else may be odd about its table; `None` when it shows none.
     pub fn seen_by_linux(disk: &mut dyn Disk) -> Option<Vec<Partition>> {
         let first_sector = read_sectors(disk, 0, 1).ok()?;
-        ProtectiveMbr::parse(first_sector, true).ok()?;
+        ProtectiveMbr::parse(first_sector, || true).ok()?;
         let disk_size = disk.sectors().saturating_mul(u64::from(disk.sector_size()));
         let mut partitions = TableCopy::read(disk, PRIMARY_LBA).ok()?.partitions();
         partitions.retain(|partition| partition.extent.size > 0 && partition.extent.end() <= disk_size);

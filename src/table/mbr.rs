@@ -49,7 +49,7 @@ const GPT_PROTECTIVE: u8 = 0xee;
 
 impl ProtectiveMbr {
     /// Judges LBA 0. `has_gpt_header` says whether LBA 1 carries the GPT signature, for the message.
-    pub fn parse(sector: Vec<u8>, has_gpt_header: bool) -> Result<ProtectiveMbr, MbrError> {
+    pub fn parse(sector: Vec<u8>, has_gpt_header: impl FnOnce() -> bool) -> Result<ProtectiveMbr, MbrError> {
         let used: Vec<usize> = (0..4)
             .map(|number| RECORDS + number * RECORD_SIZE)
             .filter(|at| sector.get(510..512) == Some(&[0x55, 0xaa]) && sector[at + 4] != 0)
@@ -62,7 +62,7 @@ impl ProtectiveMbr {
             return Err(MbrError::Misplaced(u32_at(&sector, at + 8)));
         }
         let records: Vec<String> = used.iter().filter_map(|at| describe(&sector, *at)).collect();
-        Err(match (records.is_empty(), has_gpt_header) {
+        Err(match (records.is_empty(), has_gpt_header()) {
             // Whatever an old GPT left in LBA 1: a live MBR must not be taken for a GPT that lost its protection.
             (false, _) => MbrError::Dos { records },
             (true, true) => MbrError::Unprotected,
@@ -129,25 +129,25 @@ mod tests {
     #[test]
     fn only_the_size_of_a_pure_protective_record_is_ever_changed() {
         let before = sector(&[(0xee, 1, 99)]);
-        let mbr = ProtectiveMbr::parse(before.clone(), true).unwrap();
+        let mbr = ProtectiveMbr::parse(before.clone(), || true).unwrap();
         let after = mbr.stretched(0x1_0000_0000).unwrap();
         let changed: Vec<usize> = (0..512).filter(|at| before[*at] != after[*at]).collect();
         assert_eq!(changed, [458, 459, 460, 461]);
-        assert_eq!(ProtectiveMbr::parse(after, true).unwrap().stretched(u64::MAX), None);
+        assert_eq!(ProtectiveMbr::parse(after, || true).unwrap().stretched(u64::MAX), None);
         assert_eq!(mbr.stretched(99), None);
         assert_eq!(mbr.stretched(98), None);
     }
 
     #[test]
     fn a_hybrid_mbr_is_accepted_and_stays() {
-        let mbr = ProtectiveMbr::parse(sector(&[(0x0c, 2048, 4096), (0xee, 1, 2047)]), true).unwrap();
+        let mbr = ProtectiveMbr::parse(sector(&[(0x0c, 2048, 4096), (0xee, 1, 2047)]), || true).unwrap();
         assert_eq!(mbr.stretched(1 << 20), None);
         assert_eq!(mbr.covered_end(), 2047);
     }
 
     #[test]
     fn what_announces_no_gpt_is_named() {
-        let error = |sector, gpt| ProtectiveMbr::parse(sector, gpt).unwrap_err();
+        let error = |sector, gpt| ProtectiveMbr::parse(sector, || gpt).unwrap_err();
         for old_gpt_header in [false, true] {
             let dos = error(sector(&[(0x0b, 16384, 61440), (0x83, 77824, 1 << 20)]), old_gpt_header).to_string();
             assert!(dos.contains("MBR (DOS)") && dos.contains("partition 2: type 0x83, 512.0 MiB"), "{dos}");

@@ -184,6 +184,12 @@ fn program() -> Command {
     program
 }
 
+/// The program for strace, which does not see through an emulator.
+fn traceable() -> String {
+    let given = std::env::var("MAKEROOM_PROGRAM").ok().filter(|words| !words.contains(' '));
+    given.unwrap_or(env!("CARGO_BIN_EXE_makeroom").to_owned())
+}
+
 /// Mounted for as long as this lives.
 struct Mounted {
     directory: TempDir,

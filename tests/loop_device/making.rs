@@ -81,15 +81,19 @@ fn a_run_with_nothing_to_do_opens_nothing_for_writing() {
     device.json("apply", &config);
     let trace = device.directory.path().join("trace");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-e", "trace=openat,open,creat,ioctl", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_makeroom"));
+    strace.args(["-f", "-o"]).arg(&trace).arg(traceable());
     let output = strace.args(["apply", "--disk", &device.node, "--config"]).arg(&config).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let trace = fs::read_to_string(trace).unwrap();
-    let lines = || trace.lines().filter(|line| line.contains("\"/dev/loop"));
+    let lines = || trace.lines().filter(|line| line.contains("open") && line.contains("\"/dev/loop"));
     assert!(lines().count() > 0, "the disk was not even looked at: {trace}");
     assert!(lines().all(|line| line.contains("O_RDONLY")), "{trace}");
+    // What a boot pays for it; the debug build and glibc make more of it.
+    let calls = trace.lines().count();
+    println!("{calls} system calls with nothing to do");
+    assert!(calls <= 120 || traceable().contains("/debug/"), "{calls} system calls");
     // The record of the boot is the one thing that is written, and not to the disk.
-    let writing = |line: &&str| ["O_WRONLY", "O_RDWR", "O_CREAT", "ioctl(3"].iter().any(|flag| line.contains(flag));
+    let writing = |line: &&str| ["O_WRONLY", "O_RDWR", "O_CREAT", "ioctl("].iter().any(|flag| line.contains(flag));
     let written: Vec<&str> = trace.lines().filter(writing).collect();
     assert!(written.iter().all(|line| line.contains("/run/makeroom/")), "{written:?}");
 }
@@ -212,7 +216,7 @@ fn the_whole_order_is_as_it_was_reviewed() {
     let trace = device.directory.path().join("trace");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-e", "trace=openat,pwrite64,write,fsync,ioctl,flock,close,fadvise64,execve,exit_group"]);
-    strace.arg("-o").arg(&trace).arg(env!("CARGO_BIN_EXE_makeroom"));
+    strace.arg("-o").arg(&trace).arg(traceable());
     strace.args(["apply", "--seed", "0123456789abcdef0123456789abcdef", "--disk", &device.node, "--config"]);
     let output = strace.arg(&config).env_remove("JOURNAL_STREAM").output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -240,7 +244,10 @@ fn readable(line: &str, own: &str, disk: &str) -> Option<String> {
     }
     let target = target.filter(|_| process == own)?.trim_start_matches("/dev/");
     Some(match name {
-        "openat" => format!("open   {target} {}\n", arguments.split(", ").nth(2)?.replace("|O_CLOEXEC", "")),
+        "openat" => format!(
+            "open   {target} {}\n",
+            arguments.split(", ").nth(2)?.replace("|O_LARGEFILE", "").replace("|O_CLOEXEC", "")
+        ),
         "close" => format!("close  {target}\n"),
         "flock" => format!("lock   {target} {}\n", last(arguments)?),
         "fsync" => format!("flush  {target}\n"),

@@ -213,7 +213,7 @@ impl Drop for Unmount {
 fn a_disk_that_was_exchanged_meanwhile_is_not_written_to() {
     let open = |device: &Device| {
         let kernel = sysfs::Disk::of_node(Path::new(&device.node)).unwrap().unwrap();
-        BlockDevice::open(kernel, None, None).unwrap()
+        BlockDevice::open(kernel).unwrap()
     };
     let grown = Device::with_builder(&Builder::new(512, 64), GIB);
     let mut disk = open(&grown);

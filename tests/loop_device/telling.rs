@@ -39,7 +39,7 @@ fn kernel_log(set: &[(&str, &str)], arguments: &[&str]) -> Vec<String> {
     let script = "mount --bind \"$1\" /dev/kmsg && shift && exec \"$@\"";
     command.args(["--mount", "sh", "-c", script, "sh"]).arg(&stand_in);
     command.args(["strace", "-f", "-y", "-s", "2000", "-e", "trace=write", "-o"]).arg(&trace);
-    command.arg(env!("CARGO_BIN_EXE_makeroom")).args(arguments).env_remove("JOURNAL_STREAM");
+    command.arg(traceable()).args(arguments).env_remove("JOURNAL_STREAM");
     command.envs(set.iter().copied()).output().unwrap();
     let trace = fs::read_to_string(&trace).unwrap();
     let record = |line: &str| {

@@ -33,7 +33,7 @@ pub struct Card {
     /// What the card does with what is beyond its real size.
     pub fake: Option<Fake>,
     /// What a fake card does not hold, but the system's cache does.
-    cache: BTreeMap<u64, Vec<u8>>,
+    pub cache: BTreeMap<u64, Vec<u8>>,
 }
 
 /// A card that says it has more sectors than the given ones.
