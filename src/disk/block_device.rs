@@ -34,7 +34,6 @@ pub struct BlockDevice {
     actual_size: u64,
     identity: sysfs::Identity,
     wait: Duration,
-    // Dropped in this order: the lock outlasts the writing, as udev must not look in between.
     writable: Option<File>,
     /// Carries the lock, too.
     readable: File,
@@ -222,12 +221,6 @@ impl BlockDevice {
         self.kernel.trigger(partition, &token)?;
         Ok(token)
     }
-
-    fn release_or_warn(&mut self) {
-        if let Err(reason) = self.release(&[]) {
-            log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
-        }
-    }
 }
 
 fn place(partition: &KernelPartition) -> (u32, Extent) {
@@ -326,9 +319,6 @@ impl Disk for BlockDevice {
                 log::warn!("the kernel keeps {}, which no table has, until the next run: {reason}", node.display());
             }
         }
-        if self.writable.is_some() {
-            self.release_or_warn();
-        }
     }
 
     fn announce(&mut self, partitions: &[Shown]) -> Result<(), AnnounceError> {
@@ -353,6 +343,17 @@ impl Disk for BlockDevice {
 
     fn bytes_written(&self) -> Option<u64> {
         self.kernel.bytes_written().ok()
+    }
+}
+
+/// However a run ends, udev must not find the disk closed and no partition open.
+impl Drop for BlockDevice {
+    fn drop(&mut self) {
+        if self.writable.is_some()
+            && let Err(reason) = self.release(&[])
+        {
+            log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
+        }
     }
 }
 

@@ -212,18 +212,32 @@ fn a_partition_of_the_disk_stands_for_the_disk() {
 #[test]
 fn the_whole_order_is_as_it_was_reviewed() {
     let device = Device::with_builder(&Builder::new(512, 64), GIB);
-    let config = device.config(&one_partition("root", "format=\"ext4\""));
+    let root = one_partition("root", "format=\"ext4\"\nsize-max=\"64M\"");
+    let mut order = format!("# a new partition\n{}", trace(&device, &root, 0));
+    // Now the kernel shows partitions, one of which has to be held open.
+    let script = device.directory.path().join("mkfs.xfs");
+    executable(&script, "exit 1");
+    let more = "[[partition]]\nlabel=\"more\"\ntype=\"home\"\nformat=\"xfs\"\n";
+    let failing = format!("{root}{more}[tools]\n\"mkfs.xfs\"=\"{}\"\n", script.display());
+    order += &format!("\n# a tool that fails\n{}", trace(&device, &failing, 74));
+    File::options().write(true).open(&device.node).unwrap().write_all_at(&[0; 512], 512).unwrap();
+    order += &format!("\n# a damaged primary header, and nothing is missing\n{}", trace(&device, &root, 0));
+    order += &format!("\n# nothing to do\n{}", trace(&device, &root, 0));
+    snapbox::assert_data_eq!(order, snapbox::file!["../snapshots/order.txt"].raw());
+}
+
+/// What a run does to the disk and the kernel, in order.
+fn trace(device: &Device, config: &str, code: i32) -> String {
+    let config = device.config(config);
     let trace = device.directory.path().join("trace");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-e", "trace=openat,pwrite64,write,fsync,ioctl,flock,close,fadvise64,execve,exit_group"]);
-    strace.arg("-o").arg(&trace).arg(traceable());
-    strace.args(["apply", "--seed", "0123456789abcdef0123456789abcdef", "--disk", &device.node, "--config"]);
-    let output = strace.arg(&config).env_remove("JOURNAL_STREAM").output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    strace.arg("-o").arg(&trace).arg(traceable()).args(["apply", "--disk", &device.node, "--config"]).arg(&config);
+    let output = strace.env_remove("JOURNAL_STREAM").output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
     let trace = fs::read_to_string(&trace).unwrap();
     let own = trace.split_whitespace().next().unwrap().to_owned();
-    let order: String = trace.lines().filter_map(|line| readable(line, &own, device.name())).collect();
-    snapbox::assert_data_eq!(order, snapbox::file!["../snapshots/order.txt"].raw());
+    trace.lines().filter_map(|line| readable(line, &own, device.name())).collect()
 }
 
 /// A line of strace in a few words; nothing for what has to do neither with the disk nor with a tool.
@@ -231,12 +245,13 @@ fn readable(line: &str, own: &str, disk: &str) -> Option<String> {
     let (process, call) = line.split_once(' ')?;
     let call = call.trim().replace(&format!("{disk}p"), "part").replace(disk, "disk");
     let (name, arguments) = call.split_once('(')?;
-    let target = ["/dev/part4", "/dev/part1", "/dev/disk"].into_iter().find(|node| arguments.contains(node));
+    let nodes = ["/dev/part5", "/dev/part4", "/dev/part1", "/dev/disk"];
+    let target = nodes.into_iter().find(|node| arguments.contains(node));
     let last = |text: &str| text.rsplit_once(", ").map(|(_, last)| last.to_owned());
     let (arguments, _) = arguments.rsplit_once(") ").or(arguments.rsplit_once(" <unfinished"))?;
     let arguments = arguments.trim_end();
     if name == "execve" && process != own && arguments.contains("mkfs") {
-        return Some(format!("run    {}\n", arguments.split('"').nth(1)?));
+        return Some(format!("run    {}\n", arguments.split('"').nth(1)?.rsplit_once('/')?.1));
     }
     if name == "write" && arguments.contains("/uevent") {
         let (_, path) = arguments.split_once("/sys/")?;
@@ -259,7 +274,8 @@ fn readable(line: &str, own: &str, disk: &str) -> Option<String> {
         }
         "ioctl" if arguments.contains("BLKPG") => {
             let op = if arguments.contains("DEL") { "remove" } else { "add" };
-            format!("kernel {op} a partition of {target}\n")
+            let number = arguments.split_once("pno=")?.1.split_once(',')?.0.to_owned();
+            format!("kernel {op} {target} {number}\n")
         }
         "ioctl" => format!("ioctl  {target} {arguments}\n"),
         _ => return None,
