@@ -112,7 +112,7 @@ fn a_tool_that_fails_leaves_the_old_table_and_a_kernel_without_the_partition() {
         ("fails", "echo 'mkfs.xfs: no luck' >&2; exit 3"),
         ("hangs up to a signal", &hangs),
         ("fills stderr", "i=0; while [ $i -lt 20000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"),
-        ("writes half of it", "dd if=/dev/zero of=\"$8\" bs=1M count=3 2>/dev/null; exit 1"),
+        ("writes half of it", "for node; do :; done; dd if=/dev/zero of=\"$node\" bs=1M count=3 2>/dev/null; exit 1"),
     ];
     let entries = || {
         let dump = text(&tool("sfdisk", &["-d", &device.node]).stdout);
