@@ -249,7 +249,7 @@ impl Disk for BlockDevice {
 
     fn write(&mut self, lba: u64, sectors: &[u8]) -> io::Result<()> {
         let start = self.offset(lba)?;
-        self.writable()?.write_all_at(sectors, start)
+        kernel::write_direct(self.writable()?, sectors, start)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -365,7 +365,7 @@ impl BlockDevice {
     /// Opened when the first write comes and not before: closing it has consequences.
     fn writable(&mut self) -> io::Result<&File> {
         if self.writable.is_none() {
-            self.writable = Some(kernel::open(&self.node, true)?);
+            self.writable = Some(kernel::open_direct(&self.node)?);
         }
         Ok(self.writable.as_ref().expect("it was just opened"))
     }

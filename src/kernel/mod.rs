@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -53,6 +53,24 @@ pub fn open(path: &Path, writable: bool) -> io::Result<File> {
 /// Fails where this process may not write; opens nothing.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     Ok(access(path, AccessFlags::W_OK)?)
+}
+
+/// Opens a disk for writing whole sectors past the system's cache. The cache writes blocks of 4096 bytes: around one
+/// sector it would write seven more, with what it knows of them, and that may be older than what a mounted partition
+/// has written there.
+pub fn open_direct(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_DIRECT | OFlag::O_CLOEXEC;
+    Ok(openat(AT_FDCWD, path, flags, Mode::empty())?.into())
+}
+
+/// Writes all of `bytes` to a file from [`open_direct`], which wants them aligned in memory.
+pub fn write_direct(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    const ALIGNMENT: usize = 4096;
+    let mut buffer = vec![0; bytes.len() + ALIGNMENT];
+    let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    let aligned = &mut buffer[start..start + bytes.len()];
+    aligned.copy_from_slice(bytes);
+    file.write_all_at(aligned, at)
 }
 
 /// Whether `path` is a file that somebody may execute.

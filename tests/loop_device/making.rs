@@ -2,6 +2,9 @@
 
 use std::io::Read;
 
+use makeroom::kernel::calls::add_partition;
+use makeroom::units::Extent;
+
 use crate::*;
 
 /// What the kernel shows is what the report says.
@@ -169,6 +172,36 @@ fn kept(partition: &Value) -> Value {
     partition["format"] = Value::Null;
     partition["old_size"] = partition["raw_size"].clone();
     partition
+}
+
+#[test]
+fn what_a_partition_writes_beside_the_table_meanwhile_is_not_overwritten() {
+    // The last partition ends in the middle of the 4096 bytes in which the backup table begins. The system's cache
+    // writes such blocks whole.
+    let partitions = vec![(1, 2048, 4095, "boot"), (2, 100_000, 131_038, "data")];
+    let device = Device::with_builder(&Builder { partitions, ..Builder::new(512, 64) }, 64 * MIB);
+    let (start, size) = (100_000 * 512, 31_039 * 512);
+    add_partition(&File::open(&device.node).unwrap(), 2, Extent { start, size }).unwrap();
+    // While the file system is made, somebody reads the end of the disk, and the partition writes.
+    let script = device.directory.path().join("mkfs");
+    let block = (start + size) / 4096;
+    let last = (start + size) / 512 - 8;
+    executable(
+        &script,
+        &format!(
+            "dd if={0} of=/dev/null bs=4096 skip={block} count=1 2>/dev/null\n\
+             printf '%04096d' 7 | dd of={1} bs=512 seek={2} conv=fsync 2>/dev/null\nexec mkfs.ext4 \"$@\"",
+            device.node,
+            device.partition(2),
+            last - 100_000,
+        ),
+    );
+    let tools = format!("format=\"ext4\"\n[tools]\n\"mkfs.ext4\" = \"{}\"", script.display());
+    device.json("apply", &device.config(&one_partition("root", &tools)));
+    let mut tail = [0; 4096];
+    File::open(device.image()).unwrap().read_exact_at(&mut tail, start + size - 4096).unwrap();
+    let written = format!("{:04096}", 7);
+    assert!(tail == *written.as_bytes(), "the partition's last sectors are not what it wrote");
 }
 
 #[test]
