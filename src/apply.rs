@@ -44,6 +44,13 @@ pub enum Stage {
     Announce,
 }
 
+impl Stage {
+    /// As it is called in README and in the record of a boot.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_ascii_lowercase()
+    }
+}
+
 /// One thing to do to the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -159,7 +166,7 @@ pub fn carry_out(
     }
     let mut written = false;
     for Step { stage, action } in steps {
-        log::debug!("{stage:?}: {}", describe(action));
+        log::debug!("{}: {}", stage.name(), describe(action));
         let (started, before) = (Instant::now(), disk.bytes_written());
         if let Err(error) = carry_out_one(disk, action, made, &mut written) {
             // From the commit on, the table may have them: then the kernel shall, too.

@@ -188,18 +188,17 @@ pub enum BootMode {
 /// Reads the kernel command line. What is not understood is an error: somebody wanted something else than usual.
 pub fn boot_arguments(line: &str) -> Result<BootArguments, UsageError> {
     let mut found = BootArguments::default();
-    let wrong = |what: &str, hint: String| {
-        Err(UsageError::Words(format!("kernel command line: {}: {hint}; nothing was done", text::escape(what))))
-    };
     for word in kernel_words(line) {
         match word.split_once('=').unwrap_or((&word, "")) {
             ("makeroom", "off") => found.mode = BootMode::Off,
             ("makeroom", "plan") => found.mode = BootMode::Plan,
-            ("makeroom", value) => return wrong(&word, text::suggestion(value, ["off", "plan"])),
             ("makeroom.disk", path) if path.starts_with('/') => found.disk = Some(path.into()),
-            ("makeroom.disk", _) => return wrong(&word, "the path of a disk, such as /dev/mmcblk0, is wanted".into()),
-            (name, _) if name.starts_with("makeroom.") => {
-                return wrong(&word, text::suggestion(name, ["makeroom.disk"]));
+            (name, _) if name.starts_with("makeroom") => {
+                return Err(UsageError::Words(format!(
+                    "kernel command line: {}: known are makeroom=off, makeroom=plan and makeroom.disk=/dev/...; \
+                     nothing was done",
+                    text::escape(&word)
+                )));
             }
             _ => {}
         }
@@ -292,14 +291,14 @@ mod tests {
     fn the_kernel_command_line_is_read_as_the_kernel_does() {
         let read = |line| boot_arguments(line).map_err(|error| error.to_string());
         let arguments = |mode, disk: Option<&str>| Ok(BootArguments { mode, disk: disk.map(PathBuf::from) });
-        assert_eq!(read("console=ttyS0 quiet makeroomy=1 xmakeroom=off\n"), arguments(BootMode::Apply, None));
+        assert_eq!(read("console=ttyS0 quiet xmakeroom=off\n"), arguments(BootMode::Apply, None));
         assert_eq!(read("quiet makeroom=off"), arguments(BootMode::Off, None));
         assert_eq!(read("makeroom=off makeroom=plan\n"), arguments(BootMode::Plan, None));
         assert_eq!(read("makeroom.disk=/dev/sda"), arguments(BootMode::Apply, Some("/dev/sda")));
         assert_eq!(read("makeroom.disk=\"/dev/a b\" x"), arguments(BootMode::Apply, Some("/dev/a b")));
         assert_eq!(read("dyndbg=\"file makeroom.c makeroom=off +p\""), arguments(BootMode::Apply, None));
         for line in
-            ["makeroom", "makeroom=", "makeroom=of", "makeroom.disk=", "makeroom.disk=sda", "makeroom.dsk=/dev/x"]
+            ["makeroom", "makeroom=", "makeroom=of", "makeroom.disk=", "makeroom.disk=sda", "makeroom-disk=/dev/x"]
         {
             assert!(read(line).unwrap_err().starts_with("kernel command line: makeroom"), "{line}");
         }

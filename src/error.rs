@@ -50,6 +50,8 @@ pub enum Error {
     CommandLine(std::io::Error),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("{reason} ({how}). Name a disk that is there, or none, so that it is found by its labels")]
+    OpenNamed { how: String, reason: OpenError },
     #[error("{}: {reason}", disk.display())]
     Table { disk: PathBuf, reason: table::Error },
     #[error("{}: {reason}", disk.display())]
@@ -61,6 +63,11 @@ pub enum Error {
          run makeroom again when it is done", .0.display()
     )]
     Changed(PathBuf),
+    #[error(
+        "{}: another disk with the same labels appeared just before the first write: {reason}; nothing was written",
+        .disk.display()
+    )]
+    Twin { disk: PathBuf, reason: boot_disk::Error },
     #[error("{}: {reason}", disk.display())]
     Apply { disk: PathBuf, reason: apply::Error },
     #[error("cannot write the result to stdout: {reason}; it is: {result}")]
@@ -73,10 +80,11 @@ impl Error {
         match self {
             Error::Usage(_) => Exit::Usage,
             Error::BootDisk(boot_disk::Error::Sysfs(_)) | Error::CommandLine(_) => Exit::Io,
-            Error::BootDisk(_) => Exit::Unavailable,
+            Error::BootDisk(boot_disk::Error::Denied { .. }) => Exit::NoPermission,
+            Error::BootDisk(_) | Error::Twin { .. } => Exit::Unavailable,
             Error::Config(config::Error::Unreadable { reason, .. }) if denied(reason) => Exit::NoPermission,
             Error::Config(_) | Error::NoBootDisk(_) => Exit::Config,
-            Error::Open(error) => opening(error),
+            Error::Open(reason) | Error::OpenNamed { reason, .. } => opening(reason),
             Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
             Error::Table { .. } | Error::Plan { reason: plan::Error::LabelTwice { .. }, .. } => Exit::Data,
@@ -104,7 +112,10 @@ fn opening(error: &OpenError) -> Exit {
         | OpenError::OtherDevice { .. }
         | OpenError::Empty { .. } => Exit::Unavailable,
         OpenError::Permission { .. } => Exit::NoPermission,
-        OpenError::ReadOnly { .. } | OpenError::Locked { .. } | OpenError::Replaced { .. } => Exit::TemporaryFailure,
+        OpenError::ReadOnly { .. }
+        | OpenError::Locked { .. }
+        | OpenError::Replaced { .. }
+        | OpenError::PartOf { .. } => Exit::TemporaryFailure,
         OpenError::Io { .. } => Exit::Io,
     }
 }

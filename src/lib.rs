@@ -23,12 +23,11 @@ pub mod error; // how it can end
 pub mod log; // what happens meanwhile
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use apply::Step;
 use boot_disk::Found;
 use cli::{BootMode, Command, Invocation};
-use config::Config;
+use config::{BootDisk, Config};
 use disk::block_device::BlockDevice;
 use disk::image::Image;
 use disk::open::{Kind, OpenError};
@@ -44,6 +43,7 @@ use units::{Guid, Label};
 /// outcome in one sentence.
 pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error> {
     // Observe: the wishes, the disk, its table.
+    report.is_recorded = invocation.command == Command::Apply && !names_an_image(invocation);
     let Some(invocation) = &with_boot_arguments(invocation)? else {
         return Ok("makeroom=off on the kernel command line: nothing was done".to_owned());
     };
@@ -52,8 +52,10 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     if invocation.command == Command::Check {
         return Ok(checked(invocation, &config, report));
     }
-    report.is_recorded = invocation.command == Command::Apply && !names_an_image(invocation);
-    let mut found = find_disk(invocation, &config, report)?;
+    let Some(mut found) = find_disk(invocation, &config, report)? else {
+        return Ok("nothing is missing, whichever disk was booted".to_owned());
+    };
+    let searched = found.opened.is_some();
     let (path, mut disk, seen) = open(invocation, &mut found)?;
     let disk = disk.as_mut();
     report.found(&path, disk, found);
@@ -76,11 +78,15 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     let commands = commands(&config, &plan, disk.sector_size());
     if invocation.command == Command::Plan || steps.is_empty() {
         report.warnings.extend(commands.err().map(|missing| format!("apply would refuse: {missing}")));
+        let read_only =
+            (!steps.is_empty() && disk.is_read_only()).then_some("apply would refuse: the disk is read-only");
+        report.warnings.extend(read_only.map(str::to_owned));
         return Ok(report.intention());
     }
 
     // Act.
-    match act(&path, disk, config.boot_disk.wait, &table, &steps, &commands?, report) {
+    let work = Work { path: &path, table: &table, steps: &steps, new: &commands? };
+    match act(disk, &config.boot_disk, searched, &work, report) {
         // Linux reads the table and has all it needs: what could not be mended is no reason to stop a boot.
         Err(reason) if plan.new.is_empty() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
         done => done.map(|()| report.achievement()),
@@ -116,22 +122,29 @@ fn names_an_image(invocation: &Invocation) -> bool {
     invocation.disk.as_ref().is_some_and(|path| !is_device(path))
 }
 
-/// The disk that is named, or the one that the configuration describes.
-fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Found, Error> {
-    let named = |path: &PathBuf, how: &str| Found {
-        path: path.clone(),
-        evidence: vec![format!("{how}{}", text::escape(&path.to_string_lossy()))],
-        candidates: Vec::new(),
-        opened: None,
+/// The disk that is named, or the one that the configuration describes. Nothing when several could be meant and none
+/// of them lacks anything: then there is nothing to decide, and a forgotten twin never stops a boot.
+fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Option<Found>, Error> {
+    let named = |path: &PathBuf, how: &str| {
+        let evidence = vec![format!("{how}{}", text::escape(&path.to_string_lossy()))];
+        Ok(Some(Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None }))
     };
     match (&invocation.disk, &invocation.boot_disk) {
-        (Some(path), _) => Ok(named(path, "--disk ")),
-        (None, Some(path)) => Ok(named(path, "kernel command line: makeroom.disk=")),
-        (None, None) => boot_disk::find(&config.boot_disk).map_err(|refusal| {
-            report.looked_at(refusal.candidates());
-            refusal.into()
-        }),
+        (Some(path), _) => return named(path, "--disk "),
+        (None, Some(path)) => return named(path, "kernel command line: makeroom.disk="),
+        (None, None) => {}
     }
+    let (refusal, mut possible) = match boot_disk::find(&config.boot_disk) {
+        Ok(found) => return Ok(Some(found)),
+        Err(refusal) => refusal,
+    };
+    report.looked_at(refusal.candidates());
+    let complete = possible.iter_mut().all(|disk| is_complete(config, &mut disk.device));
+    if possible.is_empty() || !complete || invocation.command == Command::Locate {
+        return Err(refusal.into());
+    }
+    report.warnings.push(format!("nothing is missing on any of them, so the boot goes on, but {refusal}"));
+    Ok(None)
 }
 
 /// What was found, for looking at it: the name to call it by, and its table where that has been read already.
@@ -141,7 +154,7 @@ fn open(invocation: &Invocation, found: &mut Found) -> Result<Opened, Error> {
     let (path, size, sector_size) = (&found.path, invocation.size, invocation.sector_size);
     let (mut device, table) = match found.opened.take() {
         Some(opened) => (opened.device, opened.table),
-        None => match disk::open::kind(path)? {
+        None if invocation.disk.is_some() => match disk::open::kind(path)? {
             Kind::BlockDevice(kernel) => (BlockDevice::open(kernel)?, None),
             Kind::Image => {
                 let mut image = Image::open(path, size)?;
@@ -150,22 +163,47 @@ fn open(invocation: &Invocation, found: &mut Found) -> Result<Opened, Error> {
                 return Ok((path.clone(), Box::new(image), None));
             }
         },
+        // Whoever sees the refusal may not know who has named the disk.
+        None => (open_named(path).map_err(|reason| Error::OpenNamed { how: found.evidence.join(", "), reason })?, None),
     };
     device.pretend(size, sector_size)?;
     Ok((device.node().to_owned(), Box::new(device), table.filter(|_| size.is_none())))
 }
 
-/// Alone, and only when the table is still the one that was planned for.
+/// A disk that the configuration or the kernel command line names: an image file is none.
+fn open_named(path: &Path) -> Result<BlockDevice, OpenError> {
+    match disk::open::kind(path)? {
+        Kind::BlockDevice(kernel) => BlockDevice::open(kernel),
+        Kind::Image => Err(OpenError::NotADisk { path: path.to_owned(), kind: "a file" }),
+    }
+}
+
+/// What was decided on, and for what.
+struct Work<'a> {
+    path: &'a Path,
+    table: &'a Table,
+    steps: &'a [Step],
+    new: &'a [NewPartition],
+}
+
+/// Alone, and only when the table is still the one that was planned for, on what is still the only disk of its kind:
+/// a twin may have come late.
 fn act(
-    path: &Path,
     disk: &mut dyn Disk,
-    wait: Duration,
-    table: &Table,
-    steps: &[Step],
-    new: &[NewPartition],
+    boot_disk: &BootDisk,
+    searched: bool,
+    work: &Work,
     report: &mut Report,
 ) -> Result<(), Error> {
-    disk.lock(wait)?;
+    let Work { path, table, steps, new } = *work;
+    disk.lock(boot_disk.wait)?;
+    if searched {
+        let found = boot_disk::find(boot_disk);
+        let found = found.map_err(|(reason, _)| Error::Twin { disk: path.to_owned(), reason })?;
+        if found.path != path {
+            return Err(Error::Changed(path.to_owned()));
+        }
+    }
     if read_table(path, disk)? != *table {
         return Err(Error::Changed(path.to_owned()));
     }

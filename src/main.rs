@@ -1,6 +1,7 @@
 //! Arguments in, exit code out.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use makeroom::cli::{self, Command, HELP, Invocation, Request};
@@ -46,13 +47,18 @@ fn run(invocation: &Invocation) -> ExitCode {
     finish(result.map(|_| Exit::Ok).and_then(|exit| shown.map(|()| exit)))
 }
 
-/// Leaves what was found and done where the running system can read it: /run outlives the initrd.
+/// Leaves what was found and done where the running system can read it: /run outlives the initrd. A run that had
+/// nothing to do leaves the record of one that had.
 fn record(report: &mut Report) {
-    const RECORD: &str = "/run/makeroom/report.json";
+    let path = Path::new("/run/makeroom/report.json");
+    if report.steps.is_empty() && report.outcome.code == 0 && makeroom::kernel::is_there(path) {
+        return;
+    }
     let record = report.record();
-    if let Err(reason) = makeroom::kernel::replace_file(RECORD.as_ref(), record.as_bytes()) {
-        // The disk is what counts; the record only tells of it.
-        log::warn!("cannot write {RECORD}: {reason}");
+    if let Err(reason) = makeroom::kernel::replace_file(path, record.as_bytes()) {
+        // The disk is what counts; the record only tells of it. And who is not root will not miss it.
+        let level = if reason.kind() == io::ErrorKind::PermissionDenied { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "cannot write {}: {reason}", path.display());
     }
 }
 

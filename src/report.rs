@@ -43,6 +43,9 @@ pub struct Report {
     /// The table as it was found.
     #[serde(skip)]
     pub table_before: Option<TableReport>,
+    /// Disks of which nobody knows what they carry: worth a warning before anything is made.
+    #[serde(skip)]
+    unknown: Vec<String>,
     /// What was done, in order.
     #[serde(skip)]
     pub steps: Vec<Done>,
@@ -196,6 +199,11 @@ impl Report {
     /// Takes over which disk it is.
     pub fn found(&mut self, path: &Path, disk: &dyn Disk, found: Found) {
         let sector_size = disk.sector_size();
+        let unknown = found.candidates.iter().filter(|candidate| candidate.unreadable.is_some());
+        let warning = |disk: &boot_disk::Candidate| {
+            format!("{} could not be looked at, and may carry the labels, too: {}", disk.node.display(), disk.verdict())
+        };
+        self.unknown = unknown.map(warning).collect();
         self.candidates = found.candidates.iter().map(|candidate| considered(candidate, Some(path))).collect();
         self.disk = Some(DiskReport {
             node: path.display().to_string(),
@@ -224,6 +232,9 @@ impl Report {
             let at = self.partitions.partition_point(|other| other.offset < partition.offset);
             self.partitions.insert(at, partition);
         }
+        if !plan.new.is_empty() {
+            self.warnings.extend(self.unknown.iter().cloned());
+        }
         self.dropped = plan.dropped.iter().map(Label::lossy).collect();
         self.warnings.extend(plan.warnings.iter().cloned());
     }
@@ -232,7 +243,7 @@ impl Report {
     pub fn record(&mut self) -> String {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let step = |done: &Done| StepReport {
-            stage: format!("{:?}", done.stage).to_ascii_lowercase(),
+            stage: done.stage.name(),
             what: done.what.clone(),
             bytes: done.bytes,
             milliseconds: milliseconds(done.time),

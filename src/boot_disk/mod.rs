@@ -1,6 +1,7 @@
 //! Which disk: the one that is named, or the only one that carries every anchor. Never the first one found.
 //!
-//! `look` asks the machine, `fitting` weighs what it has seen and touches nothing. `label` is the evidence by labels.
+//! `label` is the evidence by labels. A disk that cannot be written counts like any other: if that one was booted, its
+//! clone is not the one to write to.
 
 mod label;
 
@@ -51,21 +52,24 @@ pub struct Candidate {
     pub serial: Option<String>,
     /// Its disk GUID, where it has a table.
     pub guid: Option<Guid>,
-    /// Whether it cannot be written. Such a disk is only meant when no other is: a boot from a write-protected card,
-    /// on which nothing is missing.
-    pub read_only: bool,
     /// What speaks against it; empty when it carries every anchor.
     pub against: Vec<String>,
+    /// Whether it could not be looked at, so that nobody knows what it carries.
+    pub unreadable: Option<Unreadable>,
+}
+
+/// Why nobody knows what a disk carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names say it
+pub enum Unreadable {
+    Denied,
+    Failing,
 }
 
 impl Candidate {
     /// What there is to say of it, in one line.
     pub fn verdict(&self) -> String {
-        match (self.against.is_empty(), self.read_only) {
-            (true, false) => "carries every label".to_owned(),
-            (true, true) => "carries every label, but is read-only".to_owned(),
-            (false, _) => self.against.join(", "),
-        }
+        if self.against.is_empty() { "carries every label".to_owned() } else { self.against.join(", ") }
     }
 }
 
@@ -73,12 +77,19 @@ impl Candidate {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the sentences say it
 pub enum Error {
-    #[error("no disk carries every label of [boot-disk]: {anchors}\n{}", list(candidates))]
-    None { anchors: String, candidates: Vec<Candidate> },
     #[error(
-        "{} disks carry every label of [boot-disk] ({anchors}), and nothing tells which of them was booted. Unplug the \
-         other, or name the right one with makeroom.disk=/dev/... on the kernel command line\n{}",
-        count,
+        "no disk carries every label of [boot-disk] ({anchors}). Correct the labels there, or name the disk with \
+         --disk or, at boot, with makeroom.disk=/dev/... on the kernel command line\n{}",
+        list(candidates)
+    )]
+    None { anchors: String, candidates: Vec<Candidate> },
+    /// Exit status 77.
+    #[error("no permission to read any disk: run makeroom as root\n{}", list(candidates))]
+    Denied { candidates: Vec<Candidate> },
+    #[error(
+        "{count} disks carry every label of [boot-disk] ({anchors}), and nothing tells which of them was booted. Leave \
+         only that one plugged in, or name it with --disk or, at boot, with makeroom.disk=/dev/... on the kernel \
+         command line\n{}",
         list(candidates)
     )]
     Several { count: usize, anchors: String, candidates: Vec<Candidate> },
@@ -90,40 +101,36 @@ impl Error {
     /// The disks that were looked at.
     pub fn candidates(&self) -> &[Candidate] {
         match self {
-            Error::None { candidates, .. } | Error::Several { candidates, .. } => candidates,
+            Error::None { candidates, .. } | Error::Denied { candidates } | Error::Several { candidates, .. } => {
+                candidates
+            }
             Error::Sysfs(_) => &[],
         }
     }
 }
 
-/// Finds the boot disk by what the configuration says of it.
-pub fn find(wish: &BootDisk) -> Result<Found, Error> {
+/// Finds the boot disk by what the configuration says of it; with a refusal come the disks that it could be.
+pub fn find(wish: &BootDisk) -> Result<Found, (Error, Vec<Opened>)> {
     if let Some(device) = &wish.device {
         let evidence = vec![format!("device = \"{}\" in [boot-disk]", escape(&device.to_string_lossy()))];
         return Ok(Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None });
     }
-    let (candidates, mut disks): (Vec<Candidate>, Vec<_>) = look(wish)?.into_iter().unzip();
+    let (candidates, disks): (Vec<Candidate>, Vec<_>) =
+        look(wish).map_err(|reason| (Error::Sysfs(reason), Vec::new()))?.into_iter().unzip();
+    let mut possible: Vec<Opened> = disks.into_iter().flatten().collect();
     let anchors = wish.labels.iter().map(|anchor| format!("\"{}\"", escape(anchor))).collect::<Vec<_>>().join(", ");
-    match fitting(&candidates)[..] {
-        [] => Err(Error::None { anchors, candidates }),
-        [only] => Ok(Found {
-            path: candidates[only].node.clone(),
-            evidence: vec![format!("the only disk that carries {anchors}")],
-            candidates,
-            opened: disks[only].take(),
-        }),
-        ref several => Err(Error::Several { count: several.len(), anchors, candidates }),
-    }
-}
-
-/// Which of the disks could be the one: those that carry every anchor and can be written, else those that cannot.
-fn fitting(candidates: &[Candidate]) -> Vec<usize> {
-    let fit = |read_only| {
-        let fits = move |(_, disk): &(usize, &Candidate)| disk.against.is_empty() && disk.read_only == read_only;
-        candidates.iter().enumerate().filter(fits).map(|(index, _)| index).collect::<Vec<_>>()
+    let denied = |disk: &Candidate| disk.unreadable == Some(Unreadable::Denied);
+    let error = match possible.len() {
+        1 => {
+            let evidence = vec![format!("the only disk that carries {anchors}")];
+            let opened = possible.remove(0);
+            return Ok(Found { path: opened.device.node().to_owned(), evidence, candidates, opened: Some(opened) });
+        }
+        0 if !candidates.is_empty() && candidates.iter().all(denied) => Error::Denied { candidates },
+        0 => Error::None { anchors, candidates },
+        count => Error::Several { count, anchors, candidates },
     };
-    let writable = fit(false);
-    if writable.is_empty() { fit(true) } else { writable }
+    Err((error, possible))
 }
 
 /// One line for each disk.
@@ -134,16 +141,20 @@ fn list(candidates: &[Candidate]) -> String {
     };
     match candidates {
         [] => "  there is no disk at all".to_owned(),
-        all => all.iter().map(line).collect::<Vec<_>>().join("\n"),
+        all => {
+            // What could be meant first: a screen may show no more.
+            let (fit, others): (Vec<_>, Vec<_>) = all.iter().partition(|disk| disk.against.is_empty());
+            fit.into_iter().chain(others).map(line).collect::<Vec<_>>().join("\n")
+        }
     }
 }
 
 /// Reads the table of each disk that could be the one.
-fn look(wish: &BootDisk) -> Result<Vec<Seen>, Error> {
+fn look(wish: &BootDisk) -> std::io::Result<Vec<Seen>> {
     let mut seen = Vec::new();
-    for disk in sysfs::Disk::all().map_err(Error::Sysfs)? {
+    for disk in sysfs::Disk::all()? {
         if !is_skipped(disk.name(), wish.allow_loop) {
-            seen.extend(candidate(&disk, &wish.labels).map_err(Error::Sysfs)?);
+            seen.extend(candidate(&disk, &wish.labels)?);
         }
     }
     for (candidate, _) in &seen {
@@ -163,12 +174,14 @@ fn is_skipped(name: &str, allow_loop: bool) -> bool {
 
 /// What a disk has to say for itself; nothing for one without a medium or without a node.
 fn candidate(disk: &sysfs::Disk, anchors: &[String]) -> std::io::Result<Option<Seen>> {
-    let (mut opened, mut guid, mut against) = (None, None, Vec::new());
+    let (mut opened, mut guid, mut against, mut unreadable) = (None, None, Vec::new(), None);
     match disk.number("ext_range")? {
         Some(1) => against.push("cannot have partitions".to_owned()),
         _ => match BlockDevice::open(disk.clone()) {
             Ok(mut device) => {
                 let table = Table::read(&mut device);
+                let failing = matches!(table, Err(table::Error::Io(_) | table::Error::Unreadable { .. }));
+                unreadable = failing.then_some(Unreadable::Failing);
                 against = misfits(&mut device, &table, anchors);
                 let table = table.ok();
                 guid = table.as_ref().map(Table::disk_guid);
@@ -176,24 +189,28 @@ fn candidate(disk: &sysfs::Disk, anchors: &[String]) -> std::io::Result<Option<S
             }
             // Of a multipath disk the kernel hides the paths: they have no node.
             Err(OpenError::Empty { .. } | OpenError::NotFound { .. }) => return Ok(None),
-            Err(reason) => against.push(reason.to_string()),
+            Err(reason) => {
+                let denied = matches!(reason, OpenError::Permission { .. });
+                unreadable = Some(if denied { Unreadable::Denied } else { Unreadable::Failing });
+                against.push(if denied { "no permission to read it".to_owned() } else { reason.to_string() });
+            }
         },
     }
     let size = opened.as_ref().map_or_else(|| disk.size(), |opened: &Opened| Ok(opened.device.size()))?;
-    let mut read_only = false;
     if against.is_empty() {
         let holders = disk.holders()?;
         against.extend((!holders.is_empty()).then(|| format!("is a part of {}", holders.join(", "))));
-        read_only = disk.number("ro")? == Some(1);
     }
     let bus = disk.link("device/subsystem");
+    // Only shown: what cannot be read is not there.
     let serial = disk.text(match bus.as_deref() {
         Some("mmc") => "device/cid",
         Some("virtio") => "serial",
         _ => "device/serial",
-    })?;
+    });
+    let serial = serial.unwrap_or(None);
     let opened = opened.filter(|_| against.is_empty());
-    Ok(Some((Candidate { node: disk.node(), bus, size, serial, guid, read_only, against }, opened)))
+    Ok(Some((Candidate { node: disk.node(), bus, size, serial, guid, against, unreadable }, opened)))
 }
 
 /// What a disk's labels lack.

@@ -21,7 +21,7 @@ use crate::kernel;
 use crate::kernel::calls::{add_partition, remove_partition};
 use crate::kernel::sysfs::{self, KernelPartition};
 use crate::kernel::uevent::Answers;
-use crate::units::{Extent, Guid, MIB};
+use crate::units::{Extent, Guid, MIB, show_seconds};
 
 /// An open block device.
 #[derive(Debug)]
@@ -33,11 +33,12 @@ pub struct BlockDevice {
     size: u64,
     actual_size: u64,
     identity: sysfs::Identity,
-    wait: Duration,
     writable: Option<File>,
     /// Carries the lock, too.
     readable: File,
     added: Vec<Added>,
+    /// What the kernel showed in the way of the new partitions.
+    removed: Vec<KernelPartition>,
 }
 
 /// A partition that the kernel has got from us, open for writing.
@@ -72,10 +73,10 @@ impl BlockDevice {
             sector_size,
             size: actual_size,
             actual_size,
-            wait: Duration::ZERO,
             writable: None,
             readable,
             added: Vec::new(),
+            removed: Vec::new(),
         })
     }
 
@@ -105,30 +106,32 @@ impl BlockDevice {
         let io_error = |action| move |reason| MakeError::io(partition, action, reason);
         for other in self.kernel.partitions().map_err(io_error("reading the kernel's partitions"))? {
             if other.number == partition.number || other.extent.overlaps(&partition.extent) {
-                self.remove_leftover(partition, &other)?;
+                self.remove_leftover(partition, other)?;
             }
         }
-        add_partition(&self.readable, partition.number, partition.extent)
-            .map_err(io_error("telling the kernel of it"))?;
-        let added = self.find(partition.number).and_then(|added| added.ok_or(io::ErrorKind::NotFound.into()));
-        let node = added.map_err(io_error("looking for it in sysfs"))?.node;
-        match kernel::open(&node, true) {
-            Ok(file) => self.added.push(Added { number: partition.number, node, file }),
+        let (number, extent) = (partition.number, partition.extent);
+        add_partition(&self.readable, number, extent).map_err(io_error("telling the kernel of it"))?;
+        let open = |added: KernelPartition| kernel::open(&added.node, true).map(|file| (added.node, file));
+        match self.find(number).and_then(|added| added.ok_or(io::ErrorKind::NotFound.into())).and_then(open) {
+            Ok((node, file)) => self.added.push(Added { number, node, file }),
             Err(reason) => {
-                remove_partition(&self.readable, partition.number).map_err(io_error("taking it back"))?;
+                remove_partition(&self.readable, number).map_err(io_error("taking it back"))?;
                 return Err(MakeError::io(partition, "opening its device node", reason));
             }
         }
         Ok(())
     }
 
-    fn remove_leftover(&self, partition: &NewPartition, leftover: &KernelPartition) -> Result<(), MakeError> {
+    /// What the kernel shows in a place where no table has anything.
+    fn remove_leftover(&mut self, partition: &NewPartition, leftover: KernelPartition) -> Result<(), MakeError> {
         let node = leftover.node.display().to_string();
         match remove_partition(&self.readable, leftover.number) {
             Ok(()) => {
+                let label = &partition.label;
                 log::info!(
-                    "the kernel has shown {node}, which no table has, since an earlier run was stopped: removed"
+                    "the kernel has shown {node} where {label} will be, perhaps since a run was stopped: removed"
                 );
+                self.removed.push(leftover);
                 Ok(())
             }
             Err(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
@@ -153,7 +156,10 @@ impl BlockDevice {
         let is_shown = |wanted: &&Shown| before.iter().any(|shown| place(shown) == (wanted.number, wanted.extent));
         let (right, wrong): (Vec<&Shown>, Vec<_>) =
             table.iter().filter(|wanted| wanted.number <= MAX_NUMBER).partition(is_shown);
-        let is_wrong = |shown: &&KernelPartition| wrong.iter().any(|wanted| wanted.number == shown.number);
+        let in_the_way = |shown: &KernelPartition, wanted: &Shown| {
+            wanted.number == shown.number || wanted.extent.overlaps(&shown.extent)
+        };
+        let is_wrong = |shown: &&KernelPartition| wrong.iter().any(|wanted| in_the_way(shown, wanted));
         for misplaced in before.iter().filter(is_wrong) {
             remove_partition(&self.readable, misplaced.number).map_err(failed("moving a partition of"))?;
         }
@@ -178,37 +184,48 @@ impl BlockDevice {
     }
 
     /// Closes what was open for writing and gives the lock up, and returns when udev has looked at the partitions
-    /// `new`, or at any when there are none.
-    fn release(&mut self, new: &[u32]) -> io::Result<()> {
-        let partitions = self.kernel.partitions()?;
+    /// `new`, or at any when there are none. That udev cannot be told is no reason to stop: the disk is as it shall be.
+    fn release(&mut self, new: &[u32]) {
+        let warn = |reason: io::Error| log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
+        let partitions = self.kernel.partitions().unwrap_or_else(|reason| {
+            warn(reason);
+            Vec::new()
+        });
         let held = partitions.iter().find_map(|partition| kernel::open(&partition.node, false).ok());
-        let answers = Answers::listen()?;
+        let answers = Answers::listen().unwrap_or_else(|reason| {
+            warn(reason);
+            None
+        });
         self.added.clear();
         self.writable = None;
-        self.readable.unlock()?;
+        if let Err(reason) = self.readable.unlock() {
+            log::warn!("{}: giving its lock up: {reason}", self.node.display());
+        }
         let is_new = |partition: &&KernelPartition| new.contains(&partition.number);
         let mut changed: Vec<_> = partitions.iter().filter(is_new).collect();
         if changed.is_empty() {
             changed.extend(partitions.first());
         }
-        match answers {
-            Some(answers) => self.wait_for_udev(answers, &changed)?,
+        let told = match answers {
+            Some(answers) => self.wait_for_udev(answers, &changed),
             // Whatever else manages devices may listen.
-            None => changed.iter().try_for_each(|partition| self.trigger(partition).map(|_| ()))?,
+            None => changed.iter().try_for_each(|partition| self.trigger(partition).map(|_| ())),
+        };
+        if let Err(reason) = told {
+            log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
         }
         drop(held);
-        Ok(())
     }
 
     /// Twice: when the second answer comes, udev has also dealt with our closing of the disk, which it is told of on
     /// another way and may see later than the first trigger.
     fn wait_for_udev(&self, mut answers: Answers, changed: &[&KernelPartition]) -> io::Result<()> {
-        let until = Instant::now() + self.wait;
+        let until = Instant::now() + UDEV_TIME;
         for _ in 0..2 {
             let tokens: Vec<String> =
                 changed.iter().map(|partition| self.trigger(partition)).collect::<io::Result<_>>()?;
             if !answers.wait(&tokens, until)? {
-                let (wait, node) = (crate::units::show_seconds(self.wait), self.node.display());
+                let (wait, node) = (show_seconds(UDEV_TIME), self.node.display());
                 log::warn!("udev has not looked at {node} within {wait} s: its links may come late");
                 return Ok(());
             }
@@ -226,6 +243,10 @@ impl BlockDevice {
 fn place(partition: &KernelPartition) -> (u32, Extent) {
     (partition.number, partition.extent)
 }
+
+/// How long udev may take to look at the disk, while a partition is held open; nothing of a boot waits longer for a
+/// device (systemd's `DefaultDeviceTimeoutSec`).
+const UDEV_TIME: Duration = Duration::from_secs(90);
 
 /// The kernel has no numbers above this (include/linux/genhd.h: `DISK_MAX_PARTS` is 256).
 const MAX_NUMBER: u32 = 255;
@@ -263,8 +284,7 @@ impl Disk for BlockDevice {
     fn lock(&mut self, wait: Duration) -> Result<(), OpenError> {
         let path = || self.node.clone();
         let io_error = |reason| OpenError::Io { path: path(), reason };
-        self.wait = wait;
-        if !kernel::lock(&self.readable, wait).map_err(io_error)? {
+        if !kernel::lock(&self.readable, &self.node, wait).map_err(io_error)? {
             return Err(OpenError::Locked { path: path(), waited: wait });
         }
         let identity = self.kernel.identity().map_err(io_error)?;
@@ -273,11 +293,15 @@ impl Disk for BlockDevice {
             return Err(OpenError::Replaced { path: path() });
         }
         // Opening a read-only disk for writing works; the writes then fail, one after the other.
-        if self.kernel.number("ro").map_err(io_error)? == Some(1) {
+        if self.is_read_only() {
             return Err(OpenError::ReadOnly {
                 path: path(),
                 reason: "the kernel has it as read-only (a card may have a lock switch)".to_owned(),
             });
+        }
+        let holders = self.kernel.holders().map_err(io_error)?;
+        if !holders.is_empty() {
+            return Err(OpenError::PartOf { path: path(), holders: holders.join(", ") });
         }
         kernel::check_writable(&self.node).map_err(|reason| OpenError::from_io(&self.node, true, reason))
     }
@@ -319,15 +343,18 @@ impl Disk for BlockDevice {
                 log::warn!("the kernel keeps {}, which no table has, until the next run: {reason}", node.display());
             }
         }
+        for KernelPartition { number, extent, node, .. } in std::mem::take(&mut self.removed) {
+            if let Err(reason) = add_partition(&self.readable, number, extent) {
+                log::warn!("the kernel does not show {} any more: {reason}", node.display());
+            }
+        }
     }
 
     fn announce(&mut self, partitions: &[Shown]) -> Result<(), AnnounceError> {
         let reconciled = self.reconcile(partitions);
         let new: Vec<u32> = partitions.iter().filter(|shown| shown.is_new).map(|shown| shown.number).collect();
-        let released = self.release(&new);
-        reconciled?;
-        let action = format!("telling udev of the partitions of {}", self.node.display());
-        released.map_err(|reason| AnnounceError::Io { action, reason })
+        self.release(&new);
+        reconciled
     }
 
     fn partition_node(&self, number: u32) -> Option<String> {
@@ -341,6 +368,10 @@ impl Disk for BlockDevice {
         self.kernel.number("device/preferred_erase_size").unwrap_or(None)
     }
 
+    fn is_read_only(&self) -> bool {
+        self.kernel.number("ro").is_ok_and(|value| value == Some(1))
+    }
+
     fn bytes_written(&self) -> Option<u64> {
         self.kernel.bytes_written().ok()
     }
@@ -349,10 +380,8 @@ impl Disk for BlockDevice {
 /// However a run ends, udev must not find the disk closed and no partition open.
 impl Drop for BlockDevice {
     fn drop(&mut self) {
-        if self.writable.is_some()
-            && let Err(reason) = self.release(&[])
-        {
-            log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
+        if self.writable.is_some() {
+            self.release(&[]);
         }
     }
 }

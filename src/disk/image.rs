@@ -122,7 +122,7 @@ impl Disk for Image {
         let path = || self.path.clone();
         self.file = kernel::open(&self.path, true).map_err(|reason| OpenError::from_io(&self.path, true, reason))?;
         let io_error = |reason| OpenError::Io { path: path(), reason };
-        if !kernel::lock(&self.file, wait).map_err(io_error)? {
+        if !kernel::lock(&self.file, &self.path, wait).map_err(io_error)? {
             return Err(OpenError::Locked { path: path(), waited: wait });
         }
         // Whoever held the lock may have changed the size.

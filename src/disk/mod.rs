@@ -73,6 +73,11 @@ pub trait Disk {
         None
     }
 
+    /// Whether the kernel lets nobody write to it.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
     /// How many bytes the medium has been sent since it appeared, where that is counted.
     fn bytes_written(&self) -> Option<u64> {
         None

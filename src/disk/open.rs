@@ -47,7 +47,7 @@ pub(super) fn pretended(path: &Path, actual: u64, wish: Option<u64>) -> Result<u
 #[allow(missing_docs)] // the sentences say it
 pub enum OpenError {
     /// Exit status 69.
-    #[error("there is no disk or image \"{}\"", path.display())]
+    #[error("there is no \"{}\"", path.display())]
     NotFound { path: PathBuf },
     /// Exit status 69.
     #[error("{} is {kind}: give a disk or an image file", path.display())]
@@ -72,6 +72,10 @@ pub enum OpenError {
     #[error("{} is no longer the disk that makeroom looked at: it was exchanged or has changed its size meanwhile; \
         run makeroom again", path.display())]
     Replaced { path: PathBuf },
+    /// Exit status 75.
+    #[error("{} is a part of {holders}: its sectors are not its own. Name that one's disk, or take it apart",
+        path.display())]
+    PartOf { path: PathBuf, holders: String },
     /// Exit status 65.
     #[error("{} has sectors of {found} bytes; makeroom knows 512 and 4096", path.display())]
     OddSectorSize { path: PathBuf, found: u64 },

@@ -26,6 +26,8 @@ use nix::libc::{EINVAL, EISDIR, EOPNOTSUPP, O_TMPFILE};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{AccessFlags, Whence, access, lseek};
 
+use crate::units::show_seconds;
+
 /// The error number of a drive without a medium.
 pub const NO_MEDIUM: i32 = nix::libc::ENOMEDIUM;
 
@@ -126,7 +128,15 @@ pub fn notify(state: &str) -> io::Result<()> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         path => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(path)))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(|_| ())
+    let ours = UnixDatagram::unbound()?;
+    // One that does not listen must not hold a run up that has a disk locked.
+    ours.set_nonblocking(true)?;
+    ours.send_to_addr(state.as_bytes(), &address).map(|_| ())
+}
+
+/// Whether something has this name.
+pub fn is_there(path: &Path) -> bool {
+    path.exists()
 }
 
 /// Puts a file in place, whole or not at all, and its directory where that is missing.
@@ -160,12 +170,13 @@ pub fn real_path(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Takes the exclusive flock that udev respects, waiting for it at most `wait`. False: another process holds it.
-pub fn lock(file: &File, wait: Duration) -> io::Result<bool> {
+pub fn lock(file: &File, path: &Path, wait: Duration) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => return Ok(true),
         Err(std::fs::TryLockError::Error(error)) => return Err(error),
         Err(std::fs::TryLockError::WouldBlock) => {
-            log::info!("waiting for the lock on the disk");
+            let (path, seconds) = (path.display(), show_seconds(wait));
+            log::info!("waiting up to {seconds} s for another process that has {path} locked");
         }
     }
     // flock has no time limit of its own. The lock belongs to the open file, so that a clone takes it for both; a

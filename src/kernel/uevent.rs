@@ -28,7 +28,8 @@ impl Answers {
         let protocol = SockProtocol::NetlinkKObjectUEvent;
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
         // At a boot udev has hundreds of events to tell of; what the buffer cannot hold is lost.
-        setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20))?;
+        // As large as we may: it is no reason to fail.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
         // Group 1 is the kernel's, group 2 udev's (systemd, sd-device: device-monitor).
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 2))?;
         Ok(Some(Answers { socket, buffer: vec![0; 64 << 10] }))

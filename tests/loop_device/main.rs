@@ -44,6 +44,10 @@ impl Device {
     }
 
     fn with_builder(builder: &Builder, size: u64) -> Device {
+        Device::with_options(builder, size, &[])
+    }
+
+    fn with_options(builder: &Builder, size: u64, options: &[&str]) -> Device {
         let directory = tempfile::tempdir().unwrap();
         let card = builder.build();
         let file = File::create(directory.path().join("disk.img")).unwrap();
@@ -51,7 +55,7 @@ impl Device {
             file.write_all_at(sector, lba * u64::from(card.sector_size)).unwrap();
         }
         let sector_size = builder.sector_size.to_string();
-        Device::attach(directory, size, &["--sector-size", &sector_size])
+        Device::attach(directory, size, &[options, &["--sector-size", &sector_size]].concat())
     }
 
     fn attach(directory: TempDir, size: u64, options: &[&str]) -> Device {

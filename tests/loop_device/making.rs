@@ -209,12 +209,15 @@ fn what_a_killed_run_left_in_the_kernel_is_taken_away_by_the_next() {
     for signal in ["-KILL", "-TERM"] {
         let device = Device::with_builder(&Builder::new(512, 64), GIB);
         let script = device.directory.path().join("mkfs");
-        let pid = device.directory.path().join("pid");
-        executable(&script, &format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display()));
+        let (pid, open) = (device.directory.path().join("pid"), device.directory.path().join("open"));
+        let note = format!("readlink /proc/$$/fd/* > {}", open.display());
+        executable(&script, &format!("{note}; echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display()));
         let tools = format!("format=\"ext4\"\n[tools]\n\"mkfs.ext4\" = \"{}\"", script.display());
         let config = device.config(&one_partition("root", &tools).replace("300ms", "30s"));
         let mut stopped = device.command("apply", &config).stderr(Stdio::null()).spawn().unwrap();
         wait_for(&pid);
+        // It has the lock open, too, which is not given up before it has ended.
+        assert!(fs::read_to_string(&open).unwrap().lines().any(|path| path == device.node));
         let mkfs = fs::read_to_string(&pid).unwrap().trim().to_owned();
         tool("kill", &[signal, &stopped.id().to_string()]);
         assert!(!stopped.wait().unwrap().success());
@@ -229,6 +232,31 @@ fn what_a_killed_run_left_in_the_kernel_is_taken_away_by_the_next() {
         assert_shown(&device, &report);
         check_file_system(&device.partition(4), "ext4");
     }
+}
+
+#[test]
+fn whatever_the_kernel_shows_in_the_way_is_moved_or_stays_as_it_was() {
+    let device = Device::with_builder(&Builder::new(512, 64), GIB);
+    let disk = File::open(&device.node).unwrap();
+    let two = format!(
+        "{}[[partition]]\nlabel=\"more\"\ntype=\"home\"\nsize-max=\"64M\"\n",
+        one_partition("root", "size-max=\"64M\"")
+    );
+    let config = device.config(&two);
+    let place = |label: &str| partition(&device.json("plan", &config), label)["offset"].as_u64().unwrap();
+    // Under another number, in the place of the first; and in use, in the place of the second.
+    add_partition(&disk, 9, Extent { start: place("root") + MIB, size: MIB }).unwrap();
+    add_partition(&disk, 8, Extent { start: place("more") + MIB, size: MIB }).unwrap();
+    let held = File::open(device.partition(8)).unwrap();
+    let before = device.shown();
+    assert_eq!(device.run("apply", &config).status.code(), Some(75));
+    assert_eq!(device.shown(), before, "a refusal has changed what the kernel shows");
+    drop(held);
+    // An old idea of a partition of the table, and one over another.
+    add_partition(&disk, 2, Extent { start: 33 * MIB, size: MIB }).unwrap();
+    add_partition(&disk, 7, Extent { start: 2048 * 512, size: MIB }).unwrap();
+    let report = device.json("apply", &config);
+    assert_shown(&device, &report);
 }
 
 #[test]

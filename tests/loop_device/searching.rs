@@ -90,13 +90,51 @@ fn none_or_several_are_refused_with_all_candidates_and_nothing_is_written() {
     // A loop device is no disk unless somebody says so.
     let text = fs::read_to_string(config(devices[0], "[\"many-a\"]")).unwrap().replace("allow-loop=true", "");
     let output = boot("apply", "", &devices[0].config(&text), &[]);
-    all += &format!("# without allow-loop\n{}", said(&output, &devices));
+    assert!(!output.status.success() && !crate::text(&output.stderr).contains("/dev/loop"), "{}", said(&output, &[]));
     assert_eq!(state(), before);
     snapbox::assert_data_eq!(all, snapbox::file!["../snapshots/search_refusals.txt"].raw());
     let output = boot("apply", "", &config(devices[0], "[\"many-boot\"]"), &["--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let possible = report["candidates"].as_array().unwrap().iter().filter(|disk| disk["verdict"] == "possible").count();
     assert_eq!((&report["disk"], possible), (&Value::Null, 2));
+}
+
+#[test]
+fn a_twin_never_stops_a_boot_on_which_nothing_is_missing() {
+    let devices = [disk(&["twin-boot"]), disk(&["twin-boot"])];
+    let config = config(&devices[0], "[\"twin-boot\"]");
+    for device in &devices {
+        assert!(device.run("apply", &config).status.success());
+    }
+    let before = devices.each_ref().map(|device| (content_hash(&device.image()), device.written()));
+    let output = boot("apply", "", &config, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output, &[]));
+    assert_eq!(text(&output.stdout), "nothing is missing, whichever disk was booted\n");
+    assert!(text(&output.stderr).contains("warning: nothing is missing on any of them"), "{}", text(&output.stderr));
+    assert_eq!(devices.each_ref().map(|device| (content_hash(&device.image()), device.written())), before);
+    // But which of them it is stays a question without an answer.
+    assert_eq!(boot("locate", "", &config, &[]).status.code(), Some(69));
+}
+
+#[test]
+fn a_twin_that_comes_late_is_seen_before_the_first_write() {
+    use std::io::Read;
+    let device = disk(&["late-boot"]);
+    let config = device.config(&fs::read_to_string(config(&device, "[\"late-boot\"]")).unwrap().replace("1s", "30s"));
+    let held = File::open(&device.node).unwrap();
+    held.lock().unwrap();
+    let before = (content_hash(&device.image()), device.shown());
+    let mut waiting = program().args(["apply", "-c"]).arg(&config).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = [0; 17];
+    waiting.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
+    assert_eq!(text(&line), "makeroom: waiting");
+    let twin = disk(&["late-boot"]);
+    drop(held);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("appeared just before the first write"), "{}", text(&output.stderr));
+    assert_eq!((content_hash(&device.image()), device.shown()), before);
+    drop(twin);
 }
 
 #[test]
@@ -111,17 +149,18 @@ fn a_disk_with_a_damaged_primary_is_found_and_mended() {
 }
 
 #[test]
-fn a_write_protected_disk_is_only_meant_when_no_other_is() {
+fn a_write_protected_disk_counts_and_boots_as_long_as_nothing_is_missing() {
     let device = disk(&["lock-boot"]);
     let config = config(&device, "[\"lock-boot\"]");
     assert!(boot("apply", "", &config, &[]).status.success());
     tool("blockdev", &["--setro", &device.node]);
-    // Nothing is missing: the boot goes on.
     let output = boot("apply", "", &config, &[]);
     assert!(text(&output.stdout).ends_with("nothing is missing\n"), "{}", said(&output, &[&device]));
+    // Its clone must not be taken for it because it can be written.
     let other = disk(&["lock-boot"]);
-    let output = boot("locate", "", &config, &[]);
-    assert!(text(&output.stdout).ends_with(&format!("the boot disk is {}\n", other.node)), "{}", text(&output.stdout));
+    let before = content_hash(&other.image());
+    assert_eq!(boot("apply", "", &config, &[]).status.code(), Some(69));
+    assert_eq!(content_hash(&other.image()), before);
     tool("blockdev", &["--setrw", &device.node]);
 }
 
@@ -153,7 +192,7 @@ fn the_kernel_command_line_and_device_name_a_disk_or_stop_everything() {
     let devices = [disk(&["name-boot"]), disk(&["name-boot"])];
     let labels = config(&devices[0], "[\"name-boot\"]");
     let state = || devices.each_ref().map(|device| (content_hash(&device.image()), device.shown()));
-    let before = state();
+    let (before, mut all) = (state(), String::new());
     let output = boot("apply", "makeroom=off", &labels, &[]);
     let message = "makeroom=off on the kernel command line: nothing was done\n";
     assert_eq!((output.status.code(), &text(&output.stdout)[..]), (Some(0), message));
@@ -161,7 +200,18 @@ fn the_kernel_command_line_and_device_name_a_disk_or_stop_everything() {
         let output = boot("apply", wrong, &labels, &[]);
         assert_eq!(output.status.code(), Some(64), "{wrong}");
         assert!(text(&output.stderr).contains(&format!("kernel command line: {wrong}: ")), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("makeroom.disk=/dev/..."), "{}", text(&output.stderr));
     }
+    // What cannot be used tells who named it.
+    for (named, config) in [
+        ("makeroom.disk=/dev/nope", labels.clone()),
+        ("", devices[1].config("[boot-disk]\ndevice=\"/dev/nope\"")),
+        ("makeroom.disk=/etc/passwd", labels.clone()),
+    ] {
+        let output = boot("apply", named, &config, &[]);
+        all += &format!("# {named}\n{}", said(&output, &[]));
+    }
+    snapbox::assert_data_eq!(all, snapbox::file!["../snapshots/named_disks.txt"].raw());
     let name_second = format!("makeroom.disk={}", devices[1].node);
     let output = boot("apply", &format!("{name_second} makeroom=plan"), &labels, &[]);
     assert!(text(&output.stdout).ends_with("would create wished; nothing was written\n"), "{}", text(&output.stderr));

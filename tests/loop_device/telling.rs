@@ -105,7 +105,7 @@ fn the_record_of_a_boot_tells_what_was_found_and_done() {
 
     // A refusal is recorded, too.
     fs::remove_file(&copy).unwrap();
-    let nothing = device.config("[boot-disk]\nlabels=[\"no such label\"]\nwait=\"1s\"\n");
+    let nothing = device.config("[boot-disk]\nallow-loop=true\nlabels=[\"no such label\"]\nwait=\"1s\"\n");
     let run = program();
     let mut namespace = Command::new("unshare");
     namespace.args(["--mount", "sh", "-c", script, "sh"]).arg(&copy).arg(run.get_program()).args(run.get_args());
@@ -114,39 +114,61 @@ fn the_record_of_a_boot_tells_what_was_found_and_done() {
     assert_eq!((&record["outcome"]["code"], &record["disk"]), (&69.into(), &Value::Null));
 }
 
-#[test]
-fn udev_has_made_its_links_when_makeroom_ends_and_no_partition_went_away() {
-    let device = Device::with_card("appliance", 2 * GIB);
-    let run = device.command("apply", &fixture_config("appliance"));
+/// Runs `apply` while a udev of its own manages a disk that the kernel would re-read when asked to (on which it would
+/// then show no partitions at all, if it has no parser for GPT). `before` and `after` are shell commands around the
+/// run. Answers with what was printed and the events of the disk.
+fn with_udev(device: &Device, config: &Path, before: &str, after: &str) -> (Output, Vec<String>) {
+    let run = device.command("apply", config);
     let events = device.directory.path().join("events");
-    let script = r#"
+    let script = format!(
+        r#"
         set -e
         mount -t tmpfs none /run
         mkdir /run/udev
         udevd=/lib/systemd/systemd-udevd
         [ -x $udevd ] || udevd=/usr/lib/systemd/systemd-udevd
         $udevd >/dev/null 2>&1 & udevd=$!
-        trap 'kill $udevd' EXIT
+        trap 'kill -CONT $udevd; kill $udevd $monitor' EXIT
         while [ ! -S /run/udev/control ]; do sleep 0.1; done
         udevadm monitor --kernel --udev >"$1" & monitor=$!
         while ! grep -q UDEV "$1"; do sleep 0.1; done
-        disk=$2
+        events=$1 disk=$2
         shift 2
-        "$@"
-        readlink -f /dev/disk/by-partlabel/home /dev/disk/by-partlabel/var
+        # udev has the disk under watch once it has dealt with an event of it.
+        echo change >/sys/block/${{disk#/dev/}}/uevent
+        while ! grep -q "^UDEV.*change.*/${{disk#/dev/}} " "$events"; do sleep 0.1; done
+        {before}
+        "$@" & run=$!
+        {after}
+        wait $run
+        readlink -f /dev/disk/by-partlabel/udev-a /dev/disk/by-partlabel/udev-b
         sleep 0.5
-        kill $monitor
-    "#;
+        "#
+    );
     let mut namespace = Command::new("unshare");
-    namespace.args(["--mount", "bash", "-c", script, "bash"]).arg(&events).arg(&device.node);
+    namespace.args(["--mount", "bash", "-c", &script, "bash"]).arg(&events).arg(&device.node);
     namespace.arg(run.get_program()).args(run.get_args()).env_remove("JOURNAL_STREAM");
     let output = namespace.output().unwrap();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    assert!(!text(&output.stderr).contains("udev has not"), "{}", text(&output.stderr));
-    let links = format!("{}\n{}\n", device.partition(3), device.partition(4));
-    assert!(text(&output.stdout).ends_with(&links), "{}", text(&output.stdout));
     let events = fs::read_to_string(&events).unwrap();
-    let ours = || events.lines().filter(|line| line.contains(&format!("/{}/", device.name())));
-    assert!(ours().any(|line| line.starts_with("UDEV") && line.contains(" change ")), "{events}");
-    assert!(!ours().any(|line| line.contains(" remove ")), "{events}");
+    let ours = |line: &&str| line.contains(&format!("/{}/", device.name()));
+    (output, events.lines().filter(ours).map(str::to_owned).collect())
+}
+
+#[test]
+fn udev_has_made_its_links_when_makeroom_ends_and_no_partition_went_away() {
+    let wishes = "[boot-disk]\nlabels=[\"boot\"]\nwait=0\n[[partition]]\nlabel=\"udev-a\"\ntype=\"home\"\nformat=\"ext4\"\n\
+                  [[partition]]\nlabel=\"udev-b\"\ntype=\"var\"\n";
+    // At leisure, and so slow that it sees everything at once when makeroom has long been waiting.
+    let slow = "sleep 1.5; kill -0 $run; ! grep -q '^UDEV.*add' $events; kill -CONT $udevd";
+    for (before, after) in [("", ""), ("kill -STOP $udevd", slow)] {
+        let device = Device::with_options(&Builder::new(512, 64), GIB, &["--partscan"]);
+        let (output, events) = with_udev(&device, &device.config(wishes), before, after);
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{before}: {stdout}{stderr}{events:#?}");
+        assert!(!stderr.contains("udev has not"), "{stderr}");
+        let links = format!("{}\n{}\n", device.partition(4), device.partition(5));
+        assert!(stdout.ends_with(&links), "{stdout}");
+        assert!(events.iter().any(|line| line.starts_with("UDEV") && line.contains(" change ")), "{events:#?}");
+        assert!(!events.iter().any(|line| line.contains(" remove ")), "{events:#?}");
+    }
 }
