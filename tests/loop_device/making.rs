@@ -216,11 +216,11 @@ fn what_a_killed_run_left_in_the_kernel_is_taken_away_by_the_next() {
         let config = device.config(&one_partition("root", &tools).replace("300ms", "30s"));
         let mut stopped = device.command("apply", &config).stderr(Stdio::null()).spawn().unwrap();
         wait_for(&pid);
-        // It has the lock open, too, which is not given up before it has ended.
-        assert!(fs::read_to_string(&open).unwrap().lines().any(|path| path == device.node));
         let mkfs = fs::read_to_string(&pid).unwrap().trim().to_owned();
         tool("kill", &[signal, &stopped.id().to_string()]);
         assert!(!stopped.wait().unwrap().success());
+        // The tool had the lock open, too, which is not given up before it has ended.
+        assert!(fs::read_to_string(&open).unwrap().lines().any(|path| path == device.node));
         assert_eq!(device.shown().iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [4], "{signal}");
 
         let good = device.directory.path().join("good.toml");
