@@ -65,7 +65,11 @@ impl Device {
         let output = tool("losetup", &arguments);
         assert!(output.status.success(), "loop devices and root are needed: {}", text(&output.stderr));
         let device = Device { node: text(&output.stdout).trim().to_owned(), directory };
+        // What a test that was stopped has left of it: the kernel keeps both for whatever is attached here next.
         device.forget_partitions();
+        if !options.contains(&"--read-only") {
+            assert!(tool("blockdev", &["--setrw", &device.node]).status.success());
+        }
         device
     }
 
@@ -162,7 +166,6 @@ fn wait_a_moment() -> bool {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // The partitions first: the kernel keeps them for whatever is attached here next.
         self.forget_partitions();
         assert!(tool("losetup", &["--detach", &self.node]).status.success());
     }
