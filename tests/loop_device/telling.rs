@@ -30,6 +30,21 @@ fn a_service_manager_that_is_gone_stops_nothing() {
     }
 }
 
+#[test]
+fn a_service_manager_that_does_not_listen_holds_nothing_up() {
+    let device = Device::with_card("appliance", 2 * GIB);
+    let socket = device.directory.path().join("notify");
+    let _deaf = UnixDatagram::bind(&socket).unwrap();
+    let ours = UnixDatagram::unbound().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    while ours.send_to(b"full", &socket).is_ok() {}
+    let run = device.command("apply", &fixture_config("appliance"));
+    let mut limited = Command::new("timeout");
+    limited.arg("--kill-after=1").arg("20").arg(run.get_program()).args(run.get_args());
+    let output = limited.env("NOTIFY_SOCKET", &socket).env_remove("JOURNAL_STREAM").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 /// What is written to /dev/kmsg, one record per item; stderr goes to a pipe.
 fn kernel_log(set: &[(&str, &str)], arguments: &[&str]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
@@ -78,7 +93,9 @@ fn the_record_of_a_boot_tells_what_was_found_and_done() {
     let config = fixture_config("appliance");
     let copy = device.directory.path().join("report.json");
     let run = device.command("apply", &config);
-    let script = "mount -t tmpfs none /run && copy=$1 && shift && \"$@\"; cp /run/makeroom/report.json \"$copy\"";
+    // A second run, which has nothing to do, leaves the record of the first.
+    let script = "mount -t tmpfs none /run && copy=$1 && shift && \"$@\" && \"$@\" >/dev/null; \
+                  cp /run/makeroom/report.json \"$copy\"";
     let mut namespace = Command::new("unshare");
     namespace.args(["--mount", "sh", "-c", script, "sh"]).arg(&copy).arg(run.get_program()).args(run.get_args());
     let output = namespace.arg("--json").output().unwrap();
