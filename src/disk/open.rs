@@ -50,7 +50,7 @@ pub enum OpenError {
     #[error("there is no \"{}\"", path.display())]
     NotFound { path: PathBuf },
     /// Exit status 69.
-    #[error("{} is {kind}: give a disk or an image file", path.display())]
+    #[error("{} is {kind}: give a disk, or an image file with --disk", path.display())]
     NotADisk { path: PathBuf, kind: &'static str },
     /// Exit status 69: the kernel's name and the node in /dev do not belong together.
     #[error("{} is not the device that the kernel calls {name}: is /dev a devtmpfs?", path.display())]
