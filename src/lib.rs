@@ -127,7 +127,7 @@ fn names_an_image(invocation: &Invocation) -> bool {
 fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Option<Found>, Error> {
     let named = |path: &PathBuf, how: &str| {
         let evidence = vec![format!("{how}{}", text::escape(&path.to_string_lossy()))];
-        Ok(Some(Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None }))
+        Ok(Some(Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None, warning: None }))
     };
     match (&invocation.disk, &invocation.boot_disk) {
         (Some(path), _) => return named(path, "--disk "),
@@ -213,6 +213,7 @@ fn act(
 
 /// A disk is found even where its table is none that makeroom would work with.
 fn located(path: &Path, disk: &mut dyn Disk, report: &mut Report) -> String {
+    report.doubt();
     match read_table(path, disk) {
         Ok(table) => report.read(&table, disk),
         Err(reason) => report.warnings.push(reason.to_string()),

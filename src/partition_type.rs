@@ -32,6 +32,8 @@ pub fn common_names() -> impl Iterator<Item = &'static str> + Clone {
 
 /// The swap type, which implies the swap format.
 pub const SWAP: Guid = Guid::from_u128(0x0657fd6d_a4ab_43c4_84e5_0933c84b4f4f);
+/// The EFI system partition.
+pub const ESP: Guid = Guid::from_u128(0xc12a7328_f81f_11d2_ba4b_00a0c93ec93b);
 
 /// GPT attribute bits of a new partition: bit 59 (grow the file system) on the types that systemd mounts and
 /// that are not read-only by nature, as systemd-repart sets it.

@@ -43,9 +43,9 @@ pub struct Report {
     /// The table as it was found.
     #[serde(skip)]
     pub table_before: Option<TableReport>,
-    /// Disks of which nobody knows what they carry: worth a warning before anything is made.
+    /// Doubts about the disk: worth a warning before anything is made, not at every boot.
     #[serde(skip)]
-    unknown: Vec<String>,
+    doubts: Vec<String>,
     /// What was done, in order.
     #[serde(skip)]
     pub steps: Vec<Done>,
@@ -203,7 +203,8 @@ impl Report {
         let warning = |disk: &boot_disk::Candidate| {
             format!("{} could not be looked at, and may carry the labels, too: {}", disk.node.display(), disk.verdict())
         };
-        self.unknown = unknown.map(warning).collect();
+        self.doubts = unknown.map(warning).collect();
+        self.doubts.extend(found.warning);
         self.candidates = found.candidates.iter().map(|candidate| considered(candidate, Some(path))).collect();
         self.disk = Some(DiskReport {
             node: path.display().to_string(),
@@ -213,6 +214,11 @@ impl Report {
             guid: None,
             evidence: found.evidence,
         });
+    }
+
+    /// Says what there is to doubt about the disk.
+    pub fn doubt(&mut self) {
+        self.warnings.append(&mut self.doubts);
     }
 
     /// Takes over what a table says.
@@ -233,7 +239,7 @@ impl Report {
             self.partitions.insert(at, partition);
         }
         if !plan.new.is_empty() {
-            self.warnings.extend(self.unknown.iter().cloned());
+            self.doubt();
         }
         self.dropped = plan.dropped.iter().map(Label::lossy).collect();
         self.warnings.extend(plan.warnings.iter().cloned());

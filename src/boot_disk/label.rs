@@ -24,7 +24,7 @@ fn is_pattern(anchor: &str) -> bool {
 }
 
 /// `*` stands for any text, `?` for one character.
-fn matches(pattern: &str, label: &str) -> bool {
+pub fn matches(pattern: &str, label: &str) -> bool {
     let (pattern, label): (Vec<char>, Vec<char>) = (pattern.chars().collect(), label.chars().collect());
     let (mut at, mut position) = (0, 0);
     // Where the last star was and how far it reached: on a mismatch it takes one character more.

@@ -1,18 +1,24 @@
-//! Which disk: the one that is named, or the only one that carries every anchor. Never the first one found.
+//! Which disk: the one that is named, the only one that carries every anchor, or of several the one that the firmware has
+//! started from. Never the first one found.
 //!
-//! `label` is the evidence by labels. A disk that cannot be written counts like any other: if that one was booted, its
+//! `label` and `efi` are the evidence, `decision` weighs it. To add evidence, add a file, a fact and an arm. A disk that cannot be written counts like any other: if that one was booted, its
 //! clone is not the one to write to.
 
+mod decision;
+mod efi;
 mod label;
 
 use std::path::PathBuf;
 
+use self::decision::{Decision, Facts, Proof, decide};
 use crate::config::BootDisk;
 use crate::disk::Disk;
 use crate::disk::block_device::BlockDevice;
 use crate::disk::open::OpenError;
-use crate::kernel::sysfs;
-use crate::table::{self, copies::Table};
+use crate::kernel::{self, sysfs};
+use crate::partition_type::ESP;
+use crate::table::copies::Table;
+use crate::table::{self, Partition};
 use crate::text::escape;
 use crate::units::{Guid, Label, show_size};
 
@@ -26,6 +32,8 @@ pub struct Found {
     pub candidates: Vec<Candidate>,
     /// The disk, where it has been looked at already.
     pub opened: Option<Opened>,
+    /// What does not fit, though not badly enough to refuse.
+    pub warning: Option<String>,
 }
 
 /// A disk that was looked at, as it was seen.
@@ -56,6 +64,8 @@ pub struct Candidate {
     pub against: Vec<String>,
     /// Whether it could not be looked at, so that nobody knows what it carries.
     pub unreadable: Option<Unreadable>,
+    /// What it has to do with the evidence.
+    facts: Facts,
 }
 
 /// Why nobody knows what a disk carries.
@@ -87,12 +97,18 @@ pub enum Error {
     #[error("no permission to read any disk: run makeroom as root\n{}", list(candidates))]
     Denied { candidates: Vec<Candidate> },
     #[error(
-        "{count} disks carry every label of [boot-disk] ({anchors}), and nothing tells which of them was booted. Leave \
-         only that one plugged in, or name it with --disk or, at boot, with makeroom.disk=/dev/... on the kernel \
-         command line\n{}",
+        "{count} disks carry every label of [boot-disk] ({anchors}), and {firmware}. Leave only the booted one plugged \
+         in, or name it with --disk or, at boot, with makeroom.disk=/dev/... on the kernel command line\n{}",
         list(candidates)
     )]
-    Several { count: usize, anchors: String, candidates: Vec<Candidate> },
+    Several { count: usize, anchors: String, firmware: String, candidates: Vec<Candidate> },
+    #[error(
+        "only one disk carries every label of [boot-disk] ({anchors}), one of them an EFI system partition, but the \
+         machine was not started from it: {firmware}. Plug the booted disk in, or name the right one with --disk or, at \
+         boot, with makeroom.disk=/dev/... on the kernel command line\n{}",
+        list(candidates)
+    )]
+    Contradiction { anchors: String, firmware: String, candidates: Vec<Candidate> },
     #[error("looking for disks in /sys/block: {0}")]
     Sysfs(std::io::Error),
 }
@@ -101,9 +117,10 @@ impl Error {
     /// The disks that were looked at.
     pub fn candidates(&self) -> &[Candidate] {
         match self {
-            Error::None { candidates, .. } | Error::Denied { candidates } | Error::Several { candidates, .. } => {
-                candidates
-            }
+            Error::None { candidates, .. }
+            | Error::Denied { candidates }
+            | Error::Several { candidates, .. }
+            | Error::Contradiction { candidates, .. } => candidates,
             Error::Sysfs(_) => &[],
         }
     }
@@ -113,31 +130,98 @@ impl Error {
 pub fn find(wish: &BootDisk) -> Result<Found, (Error, Vec<Opened>)> {
     if let Some(device) = &wish.device {
         let evidence = vec![format!("device = \"{}\" in [boot-disk]", escape(&device.to_string_lossy()))];
-        return Ok(Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None });
+        return Ok(Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None, warning: None });
     }
-    let (candidates, disks): (Vec<Candidate>, Vec<_>) =
-        look(wish).map_err(|reason| (Error::Sysfs(reason), Vec::new()))?.into_iter().unzip();
-    let mut possible: Vec<Opened> = disks.into_iter().flatten().collect();
+    let firmware = named_by_the_firmware();
+    let (candidates, mut disks): (Vec<Candidate>, Vec<_>) = look(wish, firmware.as_ref().map(|named| named.guid))
+        .map_err(|reason| (Error::Sysfs(reason), Vec::new()))?
+        .into_iter()
+        .unzip();
     let anchors = wish.labels.iter().map(|anchor| format!("\"{}\"", escape(anchor))).collect::<Vec<_>>().join(", ");
+    let facts: Vec<Facts> = candidates.iter().map(|candidate| candidate.facts).collect();
+    let firmware_says = says(firmware.as_ref(), &candidates);
     let denied = |disk: &Candidate| disk.unreadable == Some(Unreadable::Denied);
-    let error = match possible.len() {
-        1 => {
-            let evidence = vec![format!("the only disk that carries {anchors}")];
-            let opened = possible.remove(0);
-            return Ok(Found { path: opened.device.node().to_owned(), evidence, candidates, opened: Some(opened) });
+    let error = match decide(&facts, firmware.is_some()) {
+        Decision::Disk(index, proof) => {
+            let (evidence, warning) = reasons(proof, &anchors, firmware_says);
+            let (path, opened) = (candidates[index].node.clone(), disks[index].take());
+            return Ok(Found { path, evidence, candidates, opened, warning });
         }
-        0 if !candidates.is_empty() && candidates.iter().all(denied) => Error::Denied { candidates },
-        0 => Error::None { anchors, candidates },
-        count => Error::Several { count, anchors, candidates },
+        Decision::None if !candidates.is_empty() && candidates.iter().all(denied) => Error::Denied { candidates },
+        Decision::None => Error::None { anchors, candidates },
+        Decision::Several(all) => Error::Several { count: all.len(), anchors, firmware: firmware_says, candidates },
+        Decision::Contradiction => Error::Contradiction { anchors, firmware: firmware_says, candidates },
     };
-    Err((error, possible))
+    Err((error, disks.into_iter().flatten().collect()))
+}
+
+/// Evidence for a disk, and what speaks against it all the same.
+fn reasons(proof: Proof, anchors: &str, firmware_says: String) -> (Vec<String>, Option<String>) {
+    let only = format!("the only disk that carries {anchors}");
+    match proof {
+        Proof::Only => (vec![only], None),
+        Proof::OnlyAndNamed => (vec![only, firmware_says], None),
+        Proof::OnlyThoughOtherNamed => {
+            let warning = format!("the machine was not started from this disk: {firmware_says}");
+            (vec![only], Some(warning))
+        }
+        Proof::Named => (vec![format!("one of several disks that carry {anchors}"), firmware_says], None),
+    }
+}
+
+/// What a variable of the firmware names.
+struct Named {
+    variable: &'static str,
+    guid: Guid,
+}
+
+/// The partition that the machine was started from, where the firmware says it. What cannot be understood says nothing,
+/// but somebody should know.
+fn named_by_the_firmware() -> Option<Named> {
+    let read = |variable: &'static str| {
+        let content = kernel::efi_variable(variable, efi::LOADER_VENDOR).map_err(|reason| reason.to_string());
+        let guid = content.and_then(|content| match content {
+            Some(content) => efi::partition_guid(&content).map_err(|reason| reason.to_string()),
+            None => Ok(None),
+        });
+        let guid = guid.unwrap_or_else(|reason| {
+            log::warn!("the EFI variable {variable} is of no use: {reason}");
+            None
+        });
+        guid.map(|guid| Named { variable, guid })
+    };
+    let mut all = efi::PARTITION_VARIABLES.into_iter().filter_map(read);
+    let first = all.next()?;
+    if let Some(second) = all.find(|second| second.guid != first.guid) {
+        let Named { variable, guid } = &second;
+        log::info!("{} names partition {}, {variable} names {guid}: the first counts", first.variable, first.guid);
+    }
+    Some(first)
+}
+
+/// The firmware's evidence in words.
+fn says(firmware: Option<&Named>, candidates: &[Candidate]) -> String {
+    let Some(Named { variable, guid }) = firmware else {
+        return "nothing tells which of them was booted".to_owned();
+    };
+    // Another disk that has it is worth naming only when none of the possible ones does.
+    let named = candidates.iter().filter(|disk| disk.facts.is_named);
+    let (possible, others): (Vec<_>, Vec<_>) = named.partition(|disk| disk.facts.fits);
+    let on = if possible.is_empty() { others } else { possible };
+    let on: Vec<String> = on.iter().map(|disk| disk.node.display().to_string()).collect();
+    match &on[..] {
+        [] => format!("{variable} names partition {guid}, which is on no disk"),
+        [one] => format!("{variable} names partition {guid} of {one}"),
+        several => format!("{variable} names partition {guid}, which is on {}: they are clones", several.join(" and ")),
+    }
 }
 
 /// One line for each disk.
 fn list(candidates: &[Candidate]) -> String {
     let line = |disk: &Candidate| {
         let bus = disk.bus.as_ref().map(|bus| format!(", {bus}")).unwrap_or_default();
-        format!("  {} ({}{bus}): {}", disk.node.display(), show_size(disk.size), disk.verdict())
+        let serial = disk.serial.as_ref().map(|serial| format!(", {}", escape(serial))).unwrap_or_default();
+        format!("  {} ({}{bus}{serial}): {}", disk.node.display(), show_size(disk.size), disk.verdict())
     };
     match candidates {
         [] => "  there is no disk at all".to_owned(),
@@ -150,11 +234,11 @@ fn list(candidates: &[Candidate]) -> String {
 }
 
 /// Reads the table of each disk that could be the one.
-fn look(wish: &BootDisk) -> std::io::Result<Vec<Seen>> {
+fn look(wish: &BootDisk, named: Option<Guid>) -> std::io::Result<Vec<Seen>> {
     let mut seen = Vec::new();
     for disk in sysfs::Disk::all()? {
         if !is_skipped(disk.name(), wish.allow_loop) {
-            seen.extend(candidate(&disk, &wish.labels)?);
+            seen.extend(candidate(&disk, &wish.labels, named)?);
         }
     }
     for (candidate, _) in &seen {
@@ -173,8 +257,9 @@ fn is_skipped(name: &str, allow_loop: bool) -> bool {
 }
 
 /// What a disk has to say for itself; nothing for one without a medium or without a node.
-fn candidate(disk: &sysfs::Disk, anchors: &[String]) -> std::io::Result<Option<Seen>> {
+fn candidate(disk: &sysfs::Disk, anchors: &[String], named: Option<Guid>) -> std::io::Result<Option<Seen>> {
     let (mut opened, mut guid, mut against, mut unreadable) = (None, None, Vec::new(), None);
+    let mut facts = Facts::default();
     match disk.number("ext_range")? {
         Some(1) => against.push("cannot have partitions".to_owned()),
         _ => match BlockDevice::open(disk.clone()) {
@@ -182,7 +267,14 @@ fn candidate(disk: &sysfs::Disk, anchors: &[String]) -> std::io::Result<Option<S
                 let table = Table::read(&mut device);
                 let failing = matches!(table, Err(table::Error::Io(_) | table::Error::Unreadable { .. }));
                 unreadable = failing.then_some(Unreadable::Failing);
-                against = misfits(&mut device, &table, anchors);
+                match partitions(&mut device, &table) {
+                    Ok(partitions) => {
+                        let labels: Vec<Label> = partitions.iter().map(|partition| partition.label.clone()).collect();
+                        against = label::misfits(anchors, &labels);
+                        facts = facts_of(&partitions, anchors, named);
+                    }
+                    Err(reason) => against.push(reason),
+                }
                 let table = table.ok();
                 guid = table.as_ref().map(Table::disk_guid);
                 opened = Some(Opened { device, table });
@@ -209,20 +301,26 @@ fn candidate(disk: &sysfs::Disk, anchors: &[String]) -> std::io::Result<Option<S
         _ => "device/serial",
     });
     let serial = serial.unwrap_or(None);
-    let opened = opened.filter(|_| against.is_empty());
-    Ok(Some((Candidate { node: disk.node(), bus, size, serial, guid, against, unreadable }, opened)))
+    facts.fits = against.is_empty();
+    let opened = opened.filter(|_| facts.fits);
+    Ok(Some((Candidate { node: disk.node(), bus, size, serial, guid, against, unreadable, facts }, opened)))
 }
 
-/// What a disk's labels lack.
-fn misfits(device: &mut dyn Disk, table: &Result<Table, table::Error>, anchors: &[String]) -> Vec<String> {
-    let partitions = match table {
-        Ok(table) => table.source.partitions(),
-        Err(reason) => match Table::seen_by_linux(device) {
-            // A table that we would not touch still says which disk it is.
-            Some(seen) => seen,
-            None => return vec![reason.to_string()],
-        },
-    };
-    let labels: Vec<Label> = partitions.into_iter().map(|partition| partition.label).collect();
-    label::misfits(anchors, &labels)
+/// A disk's partitions, or why nobody knows them.
+fn partitions(device: &mut dyn Disk, table: &Result<Table, table::Error>) -> Result<Vec<Partition>, String> {
+    match table {
+        Ok(table) => Ok(table.source.partitions()),
+        // A table that we would not touch still says which disk it is.
+        Err(reason) => Table::seen_by_linux(device).ok_or(reason.to_string()),
+    }
+}
+
+fn facts_of(partitions: &[Partition], anchors: &[String], named: Option<Guid>) -> Facts {
+    let is_anchor =
+        |partition: &&Partition| anchors.iter().any(|anchor| label::matches(anchor, &partition.label.lossy()));
+    Facts {
+        fits: false,
+        is_named: partitions.iter().any(|partition| Some(partition.guid) == named),
+        anchor_is_esp: partitions.iter().filter(is_anchor).any(|partition| partition.partition_type == ESP),
+    }
 }

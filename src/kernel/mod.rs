@@ -121,6 +121,16 @@ pub fn command_line() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read_file(Path::new("/proc/cmdline"), 64 << 10)?).into_owned())
 }
 
+/// The content of an EFI variable with its attributes, cut to what a variable of use here can have; nothing where there
+/// is none.
+pub fn efi_variable(name: &str, vendor: &str) -> io::Result<Option<Vec<u8>>> {
+    const LONGEST: u64 = 4096;
+    match read_file(&Path::new("/sys/firmware/efi/efivars").join(format!("{name}-{vendor}")), LONGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        content => content.map(Some),
+    }
+}
+
 /// Tells the service manager how it stands (sd_notify(3)): lines such as `STATUS=...`. Nothing when there is none.
 pub fn notify(state: &str) -> io::Result<()> {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };

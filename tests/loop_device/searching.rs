@@ -21,15 +21,44 @@ fn config(device: &Device, labels: &str) -> PathBuf {
 
 /// Without `--disk`, as the unit runs it; with the kernel command line that is given.
 fn boot(command: &str, kernel_arguments: &str, config: &Path, more: &[&str]) -> Output {
+    boot_with_efi(command, kernel_arguments, &[], config, more)
+}
+
+/// As `boot`, on a machine whose firmware has these variables: name and content with attributes.
+fn boot_with_efi(
+    command: &str,
+    kernel_arguments: &str,
+    variables: &[(&str, Vec<u8>)],
+    config: &Path,
+    more: &[&str],
+) -> Output {
     let directory = tempfile::tempdir().unwrap();
-    let line = directory.path().join("cmdline");
+    let (line, firmware) = (directory.path().join("cmdline"), directory.path().join("firmware"));
     fs::write(&line, format!("console=ttyS0 {kernel_arguments} quiet\n")).unwrap();
+    fs::create_dir_all(firmware.join("efi/efivars")).unwrap();
+    for (name, content) in variables {
+        let name = format!("efi/efivars/{name}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
+        fs::write(firmware.join(name), content).unwrap();
+    }
     let run = program();
     let mut namespace = Command::new("unshare");
-    let script = "mount --bind \"$1\" /proc/cmdline && mount -t tmpfs none /run && shift && exec \"$@\"";
-    namespace.args(["--mount", "sh", "-c", script, "sh"]).arg(&line).arg(run.get_program()).args(run.get_args());
+    let script = "mount --bind \"$1\" /proc/cmdline && mount -t tmpfs none /run && mount --bind \"$2\" /sys/firmware && \
+                  shift 2 && exec \"$@\"";
+    namespace.args(["--mount", "sh", "-c", script, "sh"]).arg(&line).arg(&firmware);
+    namespace.arg(run.get_program()).args(run.get_args());
     namespace.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env("LC_ALL", "C");
     namespace.args([command, "--config"]).arg(config).args(more).output().unwrap()
+}
+
+/// A variable as systemd-boot writes it.
+fn variable(guid: &str) -> Vec<u8> {
+    let units = guid.to_uppercase();
+    [6, 0, 0, 0].into_iter().chain(units.encode_utf16().chain([0]).flat_map(u16::to_le_bytes)).collect()
+}
+
+/// Gives the first partition of a disk a GUID of its own.
+fn set_guid(device: &Device, guid: &str) {
+    assert!(tool("sgdisk", &["-u", &format!("1:{guid}"), &device.node]).status.success());
 }
 
 /// Exit status and stderr; of the disks, only ours.
@@ -231,4 +260,94 @@ fn the_kernel_command_line_and_device_name_a_disk_or_stop_everything() {
     let output = boot("apply", "", &devices[0].config(&device), &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(labels_of(&devices[0]).len(), 2);
+}
+
+// One for each test: the search sees every disk of the machine.
+const FIRST: &str = "11111111-1111-4111-8111-111111111111";
+const SECOND: &str = "22222222-2222-4222-8222-222222222222";
+const CLONED: &str = "33333333-3333-4333-8333-333333333333";
+const STRANGE: &str = "44444444-4444-4444-8444-444444444444";
+const LONE: &str = "55555555-5555-4555-8555-555555555555";
+const OTHER: &str = "66666666-6666-4666-8666-666666666666";
+
+#[test]
+fn of_several_disks_the_firmware_s_is_taken_and_the_other_is_not_touched() {
+    for (variable_name, chosen) in [("LoaderDevicePartUUID", 0), ("StubDevicePartUUID", 1)] {
+        let devices = [disk(&["efi-boot", "efi-a"]), disk(&["efi-boot", "efi-a"])];
+        let guids = [FIRST, SECOND];
+        for (device, guid) in devices.iter().zip(guids) {
+            set_guid(device, guid);
+        }
+        let config = config(&devices[0], "[\"efi-boot\", \"efi-?\"]");
+        let other = &devices[1 - chosen];
+        let before = (content_hash(&other.image()), other.shown());
+        // The kernel image's own place counts more than the loader's.
+        let variables = match variable_name {
+            "StubDevicePartUUID" => {
+                vec![(variable_name, variable(guids[chosen])), ("LoaderDevicePartUUID", variable(guids[1 - chosen]))]
+            }
+            _ => vec![(variable_name, variable(guids[chosen]))],
+        };
+        let output = boot_with_efi("apply", "", &variables, &config, &["--json"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["disk"]["node"], devices[chosen].node);
+        let evidence = format!("{variable_name} names partition {} of {}", guids[chosen], devices[chosen].node);
+        assert_eq!(report["disk"]["evidence"][1], evidence);
+        assert_eq!((labels_of(&devices[chosen]).len(), labels_of(other).len()), (3, 2));
+        assert_eq!((content_hash(&other.image()), other.shown()), before);
+    }
+}
+
+#[test]
+fn clones_and_strangers_are_refused_with_what_the_firmware_said() {
+    let devices = [disk(&["cl-boot", "cl-a"]), disk(&["cl-boot", "cl-a"])];
+    let mut devices: Vec<&Device> = devices.iter().collect();
+    devices.sort_by_key(|device| (device.node.len(), &device.node));
+    devices.iter().for_each(|device| set_guid(device, CLONED));
+    let state = || devices.iter().map(|device| (content_hash(&device.image()), device.shown())).collect::<Vec<_>>();
+    let before = state();
+    let both = config(devices[0], "[\"cl-boot\"]");
+    let mut all = String::new();
+    for (name, variables) in [
+        ("two clones", vec![("LoaderDevicePartUUID", variable(CLONED))]),
+        ("a partition of no disk", vec![("LoaderDevicePartUUID", variable(STRANGE))]),
+        ("never committed", vec![("LoaderDevicePartUUID", Vec::new())]),
+        ("cut short", vec![("StubDevicePartUUID", variable(CLONED)[..40].to_vec())]),
+        ("4 MiB of a terminal's commands", vec![("LoaderDevicePartUUID", b"\x1b\0".repeat(2 << 20))]),
+    ] {
+        let output = boot_with_efi("apply", "", &variables, &both, &[]);
+        let lines = said(&output, &devices);
+        let lines = lines.replace(&devices[0].node, "[DISK 1]").replace(&devices[1].node, "[DISK 2]");
+        all += &format!("# {name}\n{lines}");
+    }
+    assert_eq!(state(), before);
+    snapbox::assert_data_eq!(all, snapbox::file!["../snapshots/firmware.txt"].raw());
+}
+
+#[test]
+fn the_only_disk_is_taken_with_a_warning_when_the_firmware_names_another_unless_it_should_have_booted() {
+    let (device, other) = (disk(&["lone-boot"]), disk(&["other"]));
+    set_guid(&device, LONE);
+    set_guid(&other, OTHER);
+    let config = config(&device, "[\"lone-boot\"]");
+    let variables = [("LoaderDevicePartUUID", variable(OTHER))];
+    // An anchor that is the EFI system partition is the one that the machine starts from.
+    assert!(tool("sgdisk", &["-t", "1:ef00", &device.node]).status.success());
+    let before = content_hash(&device.image());
+    let output = boot_with_efi("apply", "", &variables, &config, &[]);
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the machine was not started from it"), "{}", text(&output.stderr));
+    assert_eq!(content_hash(&device.image()), before);
+
+    assert!(tool("sgdisk", &["-t", "1:8300", &device.node]).status.success());
+    let output = boot_with_efi("apply", "", &variables, &config, &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let warning = format!(
+        "warning: the machine was not started from this disk: LoaderDevicePartUUID names partition {OTHER} of {}\n",
+        other.node
+    );
+    assert!(text(&output.stderr).contains(&warning), "{}", text(&output.stderr));
+    // Not at every boot.
+    assert!(!text(&boot_with_efi("apply", "", &variables, &config, &[]).stderr).contains("not started"));
 }
