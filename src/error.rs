@@ -79,7 +79,9 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Usage(_) => Exit::Usage,
-            Error::BootDisk(boot_disk::Error::Sysfs(_)) | Error::CommandLine(_) => Exit::Io,
+            Error::BootDisk(boot_disk::Error::Sysfs(_) | boot_disk::Error::Events(_)) | Error::CommandLine(_) => {
+                Exit::Io
+            }
             Error::BootDisk(boot_disk::Error::Denied { .. }) => Exit::NoPermission,
             Error::BootDisk(_) | Error::Twin { .. } => Exit::Unavailable,
             Error::Config(config::Error::Unreadable { reason, .. }) if denied(reason) => Exit::NoPermission,

@@ -23,6 +23,7 @@ pub mod error; // how it can end
 pub mod log; // what happens meanwhile
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use apply::Step;
 use boot_disk::Found;
@@ -127,19 +128,23 @@ fn names_an_image(invocation: &Invocation) -> bool {
 fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Option<Found>, Error> {
     let named = |path: &PathBuf, how: &str| {
         let evidence = vec![format!("{how}{}", text::escape(&path.to_string_lossy()))];
-        Ok(Some(Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None, warning: None }))
+        Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None, warning: None }
     };
-    match (&invocation.disk, &invocation.boot_disk) {
-        (Some(path), _) => return named(path, "--disk "),
-        (None, Some(path)) => return named(path, "kernel command line: makeroom.disk="),
-        (None, None) => {}
+    if let Some(path) = &invocation.disk {
+        return Ok(Some(named(path, "--disk ")));
     }
-    let (refusal, mut possible) = match boot_disk::find(&config.boot_disk) {
-        Ok(found) => return Ok(Some(found)),
-        Err(refusal) => refusal,
+    // A person who asks does not wait for a disk; a boot does.
+    let deadline = (invocation.command == Command::Apply).then(|| Instant::now() + config.boot_disk.wait);
+    let mut lacks_nothing = |disk: &mut boot_disk::Opened| is_complete(config, &mut disk.device);
+    let device = invocation.boot_disk.clone().or(config.boot_disk.device.clone());
+    let wish = BootDisk { device, ..config.boot_disk.clone() };
+    let (refusal, mut possible) = match (boot_disk::find(&wish, deadline, &mut lacks_nothing), &invocation.boot_disk) {
+        (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
+        (Ok(found), None) => return Ok(Some(found)),
+        (Err(refusal), _) => refusal,
     };
     report.looked_at(refusal.candidates());
-    let complete = possible.iter_mut().all(|disk| is_complete(config, &mut disk.device));
+    let complete = possible.iter_mut().all(lacks_nothing);
     if possible.is_empty() || !complete || invocation.command == Command::Locate {
         return Err(refusal.into());
     }
@@ -198,7 +203,7 @@ fn act(
     let Work { path, table, steps, new } = *work;
     disk.lock(boot_disk.wait)?;
     if searched {
-        let found = boot_disk::find(boot_disk);
+        let found = boot_disk::find(boot_disk, None, &mut |_| true);
         let found = found.map_err(|(reason, _)| Error::Twin { disk: path.to_owned(), reason })?;
         if found.path != path {
             return Err(Error::Changed(path.to_owned()));

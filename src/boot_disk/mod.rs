@@ -9,18 +9,20 @@ mod efi;
 mod label;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use self::decision::{Decision, Facts, Proof, decide};
 use crate::config::BootDisk;
 use crate::disk::Disk;
 use crate::disk::block_device::BlockDevice;
 use crate::disk::open::OpenError;
+use crate::kernel::uevent::BlockEvents;
 use crate::kernel::{self, sysfs};
 use crate::partition_type::ESP;
 use crate::table::copies::Table;
 use crate::table::{self, Partition};
 use crate::text::escape;
-use crate::units::{Guid, Label, show_size};
+use crate::units::{Guid, Label, show_seconds, show_size};
 
 /// The disk to work on.
 pub struct Found {
@@ -111,6 +113,8 @@ pub enum Error {
     Contradiction { anchors: String, firmware: String, candidates: Vec<Candidate> },
     #[error("looking for disks in /sys/block: {0}")]
     Sysfs(std::io::Error),
+    #[error("listening for disks that appear: {0}")]
+    Events(std::io::Error),
 }
 
 impl Error {
@@ -121,38 +125,78 @@ impl Error {
             | Error::Denied { candidates }
             | Error::Several { candidates, .. }
             | Error::Contradiction { candidates, .. } => candidates,
-            Error::Sysfs(_) => &[],
+            Error::Sysfs(_) | Error::Events(_) => &[],
         }
     }
 }
 
-/// Finds the boot disk by what the configuration says of it; with a refusal come the disks that it could be.
-pub fn find(wish: &BootDisk) -> Result<Found, (Error, Vec<Opened>)> {
+/// Finds the boot disk by what the configuration says of it; with a refusal come the disks that it could be. While it is
+/// not there, or while it is not certain, waits for disks to appear, until `deadline`. `lacks_nothing` says of a disk
+/// that there is nothing to make on it: then nobody has to wait to be certain.
+pub fn find(
+    wish: &BootDisk,
+    deadline: Option<Instant>,
+    lacks_nothing: &mut dyn FnMut(&mut Opened) -> bool,
+) -> Result<Found, (Error, Vec<Opened>)> {
+    let events = |reason| (Error::Events(reason), Vec::new());
+    let mut listener = None;
+    loop {
+        let (result, certain) = find_now(wish, lacks_nothing);
+        let Some(deadline) = deadline.filter(|_| !certain) else { return result };
+        // The first look is done without it; what appeared before we listened is seen by the second.
+        let Some(listener) = &mut listener else {
+            listener = Some(BlockEvents::listen().map_err(events)?);
+            let status = format!("waiting up to {} s for the boot disk", show_seconds(wish.wait));
+            log::info!("{status}");
+            if let Err(reason) = kernel::notify(&format!("STATUS={status}")) {
+                log::debug!("cannot notify the service manager: {reason}");
+            }
+            continue;
+        };
+        if !listener.wait(deadline).map_err(events)? {
+            return result;
+        }
+    }
+}
+
+/// What there is to find at this moment, and whether more disks could change it.
+fn find_now(
+    wish: &BootDisk,
+    lacks_nothing: &mut dyn FnMut(&mut Opened) -> bool,
+) -> (Result<Found, (Error, Vec<Opened>)>, bool) {
     if let Some(device) = &wish.device {
         let evidence = vec![format!("device = \"{}\" in [boot-disk]", escape(&device.to_string_lossy()))];
-        return Ok(Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None, warning: None });
+        let found = Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None, warning: None };
+        return (Ok(found), kernel::is_there(device));
     }
     let firmware = named_by_the_firmware();
-    let (candidates, mut disks): (Vec<Candidate>, Vec<_>) = look(wish, firmware.as_ref().map(|named| named.guid))
-        .map_err(|reason| (Error::Sysfs(reason), Vec::new()))?
-        .into_iter()
-        .unzip();
+    let seen = match look(wish, firmware.as_ref().map(|named| named.guid)) {
+        Ok(seen) => seen,
+        Err(reason) => return (Err((Error::Sysfs(reason), Vec::new())), true),
+    };
+    let (candidates, mut disks): (Vec<Candidate>, Vec<_>) = seen.into_iter().unzip();
     let anchors = wish.labels.iter().map(|anchor| format!("\"{}\"", escape(anchor))).collect::<Vec<_>>().join(", ");
     let facts: Vec<Facts> = candidates.iter().map(|candidate| candidate.facts).collect();
-    let firmware_says = says(firmware.as_ref(), &candidates);
-    let denied = |disk: &Candidate| disk.unreadable == Some(Unreadable::Denied);
-    let error = match decide(&facts, firmware.is_some()) {
+    let decision = decide(&facts, firmware.is_some());
+    let is_denied = |disk: &Candidate| disk.unreadable == Some(Unreadable::Denied);
+    let all_denied = !candidates.is_empty() && candidates.iter().all(is_denied);
+    // Where the firmware names a partition that no disk has yet, its disk may still come.
+    let is_late = firmware.is_some() && !facts.iter().any(|disk| disk.is_named);
+    let is_open = decision == Decision::None || is_late;
+    let certain = !is_open || (decision != Decision::None && disks.iter_mut().flatten().all(lacks_nothing));
+    let firmware = says(firmware.as_ref(), &candidates);
+    let error = match decision {
         Decision::Disk(index, proof) => {
-            let (evidence, warning) = reasons(proof, &anchors, firmware_says);
+            let (evidence, warning) = reasons(proof, &anchors, firmware);
             let (path, opened) = (candidates[index].node.clone(), disks[index].take());
-            return Ok(Found { path, evidence, candidates, opened, warning });
+            return (Ok(Found { path, evidence, candidates, opened, warning }), certain);
         }
-        Decision::None if !candidates.is_empty() && candidates.iter().all(denied) => Error::Denied { candidates },
+        Decision::None if all_denied => Error::Denied { candidates },
         Decision::None => Error::None { anchors, candidates },
-        Decision::Several(all) => Error::Several { count: all.len(), anchors, firmware: firmware_says, candidates },
-        Decision::Contradiction => Error::Contradiction { anchors, firmware: firmware_says, candidates },
+        Decision::Several(all) => Error::Several { count: all.len(), anchors, firmware, candidates },
+        Decision::Contradiction => Error::Contradiction { anchors, firmware, candidates },
     };
-    Err((error, disks.into_iter().flatten().collect()))
+    (Err((error, disks.into_iter().flatten().collect())), certain)
 }
 
 /// Evidence for a disk, and what speaks against it all the same.

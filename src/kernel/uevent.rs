@@ -1,4 +1,4 @@
-//! What udev tells its listeners when it has dealt with an event.
+//! What the kernel tells of devices that come, and udev when it has dealt with them.
 #![allow(clippy::disallowed_methods)] // this is the door that the lint guards
 
 use std::io;
@@ -24,14 +24,7 @@ impl Answers {
         if !Path::new("/run/udev/control").exists() {
             return Ok(None);
         }
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let protocol = SockProtocol::NetlinkKObjectUEvent;
-        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
-        // At a boot udev has hundreds of events to tell of; what the buffer cannot hold is lost.
-        // As large as we may: it is no reason to fail.
-        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
-        // Group 1 is the kernel's, group 2 udev's (systemd, sd-device: device-monitor).
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 2))?;
+        let socket = listen(UDEV)?;
         Ok(Some(Answers { socket, buffer: vec![0; 64 << 10] }))
     }
 
@@ -39,22 +32,73 @@ impl Answers {
     pub fn wait(&mut self, tokens: &[String], until: Instant) -> io::Result<bool> {
         let mut missing: Vec<String> = tokens.iter().map(|token| format!("SYNTH_UUID={token}\0")).collect();
         while !missing.is_empty() {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout) {
-                Ok(0) => return Ok(false),
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
-                Ok(length) => missing.retain(|wanted| !contains(&self.buffer[..length], wanted.as_bytes())),
-                // ENOBUFS: some were lost. If ours is among them, the time limit ends the wait.
-                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => {}
-                Err(error) => return Err(error.into()),
+            match receive(&self.socket, &mut self.buffer, until)? {
+                Some(message) => missing.retain(|wanted| !contains(message, wanted.as_bytes())),
+                None => return Ok(false),
             }
         }
         Ok(true)
     }
+}
+
+/// Events of disks and partitions from now on, the kernel's own and udev's: a link is there only after the latter.
+pub struct BlockEvents {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl BlockEvents {
+    /// Starts to listen.
+    pub fn listen() -> io::Result<BlockEvents> {
+        Ok(BlockEvents { socket: listen(KERNEL | UDEV)?, buffer: vec![0; 64 << 10] })
+    }
+
+    /// Waits for the next, and takes all that have come by then. False: the time was up before.
+    pub fn wait(&mut self, until: Instant) -> io::Result<bool> {
+        let mut seen = false;
+        loop {
+            // Whatever is there already costs no more than one look at the disks.
+            let until = if seen { Instant::now() } else { until };
+            match receive(&self.socket, &mut self.buffer, until)? {
+                Some(message) => seen |= contains(message, b"SUBSYSTEM=block\0"),
+                None => return Ok(seen),
+            }
+        }
+    }
+}
+
+// Groups of NETLINK_KOBJECT_UEVENT (systemd, sd-device: device-monitor).
+const KERNEL: u32 = 1;
+const UDEV: u32 = 2;
+
+fn listen(groups: u32) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkKObjectUEvent)?;
+    // At a boot there are hundreds of events; what the buffer cannot hold is lost. As large as we may: it is no reason
+    // to fail.
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(socket)
+}
+
+/// The next message; nothing when the time is up.
+fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8], until: Instant) -> io::Result<Option<&'a [u8]>> {
+    let length = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
+            Ok(length) => break length,
+            // ENOBUFS: some were lost. If one that counts is among them, the time limit ends the wait.
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    Ok(Some(&buffer[..length]))
 }
 
 fn contains(message: &[u8], wanted: &[u8]) -> bool {

@@ -147,16 +147,12 @@ fn a_twin_never_stops_a_boot_on_which_nothing_is_missing() {
 
 #[test]
 fn a_twin_that_comes_late_is_seen_before_the_first_write() {
-    use std::io::Read;
     let device = disk(&["late-boot"]);
     let config = device.config(&fs::read_to_string(config(&device, "[\"late-boot\"]")).unwrap().replace("1s", "30s"));
     let held = File::open(&device.node).unwrap();
     held.lock().unwrap();
     let before = (content_hash(&device.image()), device.shown());
-    let mut waiting = program().args(["apply", "-c"]).arg(&config).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = [0; 17];
-    waiting.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
-    assert_eq!(text(&line), "makeroom: waiting");
+    let waiting = waiting(&config);
     let twin = disk(&["late-boot"]);
     drop(held);
     let output = waiting.wait_with_output().unwrap();
@@ -234,7 +230,7 @@ fn the_kernel_command_line_and_device_name_a_disk_or_stop_everything() {
     // What cannot be used tells who named it.
     for (named, config) in [
         ("makeroom.disk=/dev/nope", labels.clone()),
-        ("", devices[1].config("[boot-disk]\ndevice=\"/dev/nope\"")),
+        ("", devices[1].config("[boot-disk]\nwait=\"200ms\"\ndevice=\"/dev/nope\"")),
         ("makeroom.disk=/etc/passwd", labels.clone()),
     ] {
         let output = boot("apply", named, &config, &[]);
@@ -350,4 +346,62 @@ fn the_only_disk_is_taken_with_a_warning_when_the_firmware_names_another_unless_
     assert!(text(&output.stderr).contains(&warning), "{}", text(&output.stderr));
     // Not at every boot.
     assert!(!text(&boot_with_efi("apply", "", &variables, &config, &[]).stderr).contains("not started"));
+}
+
+/// `apply`, as soon as it says that it waits for something.
+fn waiting(config: &Path) -> std::process::Child {
+    use std::io::Read;
+    let mut child = program().args(["apply", "-c"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = [0; 17];
+    child.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
+    assert_eq!(text(&line), "makeroom: waiting");
+    child
+}
+
+#[test]
+fn a_disk_that_appears_late_is_waited_for() {
+    let patient = |wish: &str| {
+        let bench = tempfile::tempdir().unwrap();
+        let config = bench.path().join("makeroom.toml");
+        let boot_disk = format!("[boot-disk]\nallow-loop=true\nwait=\"60s\"\n{wish}\n");
+        fs::write(&config, boot_disk + "[[partition]]\nlabel=\"wished\"\ntype=\"linux-generic\"\nsize-max=\"10M\"\n")
+            .unwrap();
+        (bench, config)
+    };
+    let (_bench, config) = patient("labels=[\"slow-boot\"]");
+    let run = waiting(&config);
+    let _unrelated = disk(&["slow-other"]);
+    let device = disk(&["slow-boot"]);
+    let output = run.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(labels_of(&device), ["slow-boot", "wished"]);
+
+    // By a path that is not there yet, either.
+    let (bench, config) = patient("device=\"@\"");
+    let link = bench.path().join("by-path");
+    fs::write(&config, fs::read_to_string(&config).unwrap().replace('@', link.to_str().unwrap())).unwrap();
+    let run = waiting(&config);
+    let device = disk(&["slow-boot"]);
+    std::os::unix::fs::symlink(&device.node, &link).unwrap();
+    fs::write(format!("/sys/block/{}/uevent", device.name()), "change").unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(labels_of(&device), ["slow-boot", "wished"]);
+}
+
+#[test]
+fn a_partition_that_the_firmware_names_is_waited_for_only_when_something_is_missing() {
+    let device = disk(&["wait-boot"]);
+    let config = config(&device, "[\"wait-boot\"]");
+    let variables = [("LoaderDevicePartUUID", variable(STRANGE))];
+    let run = || boot_with_efi("apply", "", &variables, &config, &[]);
+    let output = run();
+    assert!(
+        text(&output.stderr).contains("makeroom: waiting up to 1.0 s for the boot disk"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = run();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
 }
