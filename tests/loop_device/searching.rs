@@ -346,6 +346,11 @@ fn the_only_disk_is_taken_with_a_warning_when_the_firmware_names_another_unless_
     assert!(text(&output.stderr).contains(&warning), "{}", text(&output.stderr));
     // Not at every boot.
     assert!(!text(&boot_with_efi("apply", "", &variables, &config, &[]).stderr).contains("not started"));
+    // And nothing that need not be decided stops one.
+    assert!(tool("sgdisk", &["-t", "1:ef00", &device.node]).status.success());
+    let output = boot_with_efi("apply", "", &variables, &config, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("nothing is missing on any of them"), "{}", text(&output.stderr));
 }
 
 /// `apply`, as soon as it says that it waits for something.
