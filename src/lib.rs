@@ -23,12 +23,12 @@ pub mod error; // how it can end
 pub mod log; // what happens meanwhile
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apply::Step;
-use boot_disk::Found;
+use boot_disk::{Found, Search};
 use cli::{BootMode, Command, Invocation};
-use config::{BootDisk, Config};
+use config::{BootDisk, Config, Declared};
 use disk::block_device::BlockDevice;
 use disk::image::Image;
 use disk::open::{Kind, OpenError};
@@ -53,10 +53,11 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     if invocation.command == Command::Check {
         return Ok(checked(invocation, &config, report));
     }
-    let Some(mut found) = find_disk(invocation, &config, report)? else {
+    let search = search(invocation, &config);
+    let Some(mut found) = find_disk(invocation, &config, &search, report)? else {
         return Ok("nothing is missing, whichever disk was booted".to_owned());
     };
-    let searched = found.opened.is_some();
+    let search = found.opened.is_some().then_some(&search);
     let (path, mut disk, seen) = open(invocation, &mut found)?;
     let disk = disk.as_mut();
     report.found(&path, disk, found);
@@ -64,7 +65,7 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
         return Ok(located(&path, disk, report));
     }
     let table = match seen.map_or_else(|| read_table(&path, disk), Ok) {
-        Err(reason) if is_complete(&config, disk) => return Ok(report.tolerate(&reason)),
+        Err(reason) if is_complete(&config, &shown(disk)) => return Ok(report.tolerate(&reason)),
         table => table?,
     };
     report.read(&table, disk);
@@ -87,7 +88,7 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
 
     // Act.
     let work = Work { path: &path, table: &table, steps: &steps, new: &commands? };
-    match act(disk, &config.boot_disk, searched, &work, report) {
+    match act(disk, config.boot_disk.wait, search, &work, report) {
         // Linux reads the table and has all it needs: what could not be mended is no reason to stop a boot.
         Err(reason) if plan.new.is_empty() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
         done => done.map(|()| report.achievement()),
@@ -123,9 +124,20 @@ fn names_an_image(invocation: &Invocation) -> bool {
     invocation.disk.as_ref().is_some_and(|path| !is_device(path))
 }
 
+/// The search for the disk that somebody describes or names, other than on our own command line.
+fn search(invocation: &Invocation, config: &Config) -> Search {
+    let device = invocation.boot_disk.clone().or(config.boot_disk.device.clone());
+    Search::new(BootDisk { device, ..config.boot_disk.clone() })
+}
+
 /// The disk that is named, or the one that the configuration describes. Nothing when several could be meant and none
 /// of them lacks anything: then there is nothing to decide, and a forgotten twin never stops a boot.
-fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Option<Found>, Error> {
+fn find_disk(
+    invocation: &Invocation,
+    config: &Config,
+    search: &Search,
+    report: &mut Report,
+) -> Result<Option<Found>, Error> {
     let named = |path: &PathBuf, how: &str| {
         let evidence = vec![format!("{how}{}", text::escape(&path.to_string_lossy()))];
         Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None, warning: None }
@@ -133,19 +145,18 @@ fn find_disk(invocation: &Invocation, config: &Config, report: &mut Report) -> R
     if let Some(path) = &invocation.disk {
         return Ok(Some(named(path, "--disk ")));
     }
-    // A person who asks does not wait for a disk; a boot does.
-    let deadline = (invocation.command == Command::Apply).then(|| Instant::now() + config.boot_disk.wait);
-    let mut lacks_nothing = |disk: &mut boot_disk::Opened| is_complete(config, &mut disk.device);
-    let device = invocation.boot_disk.clone().or(config.boot_disk.device.clone());
-    let wish = BootDisk { device, ..config.boot_disk.clone() };
-    let (refusal, mut possible) = match (boot_disk::find(&wish, deadline, &mut lacks_nothing), &invocation.boot_disk) {
+    // A person who asks wants all the evidence, and does not wait for a disk; a boot does, when anything depends on it.
+    let is_boot = invocation.command == Command::Apply;
+    let deadline = is_boot.then(|| Instant::now() + config.boot_disk.wait);
+    let lacks_nothing = |disk: &boot_disk::Opened| is_complete(config, &disk.shown);
+    let mut is_settled = |disk: &boot_disk::Opened| is_boot && lacks_nothing(disk);
+    let (refusal, possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
         (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
         (Ok(found), None) => return Ok(Some(found)),
         (Err(refusal), _) => refusal,
     };
     report.looked_at(refusal.candidates());
-    let complete = possible.iter_mut().all(lacks_nothing);
-    if possible.is_empty() || !complete || invocation.command == Command::Locate {
+    if possible.is_empty() || !possible.iter().all(lacks_nothing) || invocation.command == Command::Locate {
         return Err(refusal.into());
     }
     report.warnings.push(format!("nothing is missing on any of them, so the boot goes on, but {refusal}"));
@@ -195,15 +206,15 @@ struct Work<'a> {
 /// a twin may have come late.
 fn act(
     disk: &mut dyn Disk,
-    boot_disk: &BootDisk,
-    searched: bool,
+    wait: Duration,
+    search: Option<&Search>,
     work: &Work,
     report: &mut Report,
 ) -> Result<(), Error> {
     let Work { path, table, steps, new } = *work;
-    disk.lock(boot_disk.wait)?;
-    if searched {
-        let found = boot_disk::find(boot_disk, None, &mut |_| true);
+    disk.lock(wait)?;
+    if let Some(search) = search {
+        let found = search.find(None, &mut |_| false);
         let found = found.map_err(|(reason, _)| Error::Twin { disk: path.to_owned(), reason })?;
         if found.path != path {
             return Err(Error::Changed(path.to_owned()));
@@ -228,10 +239,15 @@ fn located(path: &Path, disk: &mut dyn Disk, report: &mut Report) -> String {
 
 /// Whether Linux shows every declared partition once, even if we would not touch the table that says so. Then there
 /// is nothing to do, and no reason to stop a boot.
-fn is_complete(config: &Config, disk: &mut dyn Disk) -> bool {
-    let seen = Table::seen_by_linux(disk).unwrap_or_default();
-    let count = |label: &Label| seen.iter().filter(|partition| partition.label == *label).count();
-    !seen.is_empty() && config.partitions.iter().all(|wish| count(&wish.label) == 1)
+fn is_complete(config: &Config, shown: &[Label]) -> bool {
+    let is_there_once = |wish: &Declared| shown.iter().filter(|label| **label == wish.label).count() == 1;
+    !shown.is_empty() && config.partitions.iter().all(is_there_once)
+}
+
+/// The labels of the partitions that Linux shows.
+fn shown(disk: &mut dyn Disk) -> Vec<Label> {
+    let seen = Table::seen_by_linux(disk);
+    seen.map(|seen| seen.partitions.into_iter().map(|partition| partition.label).collect()).unwrap_or_default()
 }
 
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {

@@ -1,8 +1,14 @@
-//! Evidence by EFI variables: which partition the boot loader or the kernel image was loaded from.
+//! Evidence by EFI variables: which partition the boot loader or the kernel image was loaded from, and which boot option
+//! the firmware has started.
 //!
 //! Pure: bytes of a variable in, an answer out. The bytes may be anything: firmware wrote them.
 
+use crate::boot_disk::device_path::{self, DevicePath};
+use crate::text::{cut, escape};
 use crate::units::Guid;
+
+/// Vendor GUID of the firmware's own variables (UEFI Specification 2.10, section 3.3).
+pub const GLOBAL_VENDOR: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
 /// Vendor GUID of the Boot Loader Interface, part of its variables' names.
 pub const LOADER_VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
@@ -14,27 +20,73 @@ pub const PARTITION_VARIABLES: [&str; 2] = ["StubDevicePartUUID", "LoaderDeviceP
 /// What is wrong with a variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Less than its attributes.
-    #[error("it has {0} bytes, less than its attributes")]
+    /// Less than it must have.
+    #[error("it has {0} bytes, less than what it must have")]
     Short(usize),
     /// Not a GUID as text.
     #[error("\"{0}\" is no partition GUID")]
     NoGuid(String),
+    /// The device path of a boot option.
+    #[error("its device path: {0}")]
+    DevicePath(#[from] device_path::Malformed),
 }
 
-/// The partition GUID in the content of an efivarfs file: four bytes of attributes, then UTF-16LE text up to a NUL.
-/// Nothing for an empty file: a variable that was never committed.
+/// The partition GUID in the content of an efivarfs file: UTF-16LE text up to a NUL. Nothing for an empty file: a variable
+/// that was never committed.
 pub fn partition_guid(content: &[u8]) -> Result<Option<Guid>, Malformed> {
+    let Some(value) = value(content)? else { return Ok(None) };
+    // A GUID has 36 characters; of anything longer the beginning is enough to show that it is none.
+    let text = text(value, 64);
+    text.parse().map(Some).map_err(|_| Malformed::NoGuid(cut(&escape(&text), 48)))
+}
+
+/// The name of the variable that `BootCurrent` points to: `Boot0003`.
+pub fn boot_option_name(content: &[u8]) -> Result<Option<String>, Malformed> {
+    let short = Malformed::Short(content.len());
+    match value(content)? {
+        None => Ok(None),
+        Some([low, high, ..]) => Ok(Some(format!("Boot{:04X}", u16::from_le_bytes([*low, *high])))),
+        Some(_) => Err(short),
+    }
+}
+
+/// A boot option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootOption {
+    /// What the firmware's menu shows.
+    pub description: String,
+    /// Where it leads.
+    pub path: DevicePath,
+}
+
+/// Reads a boot option (`EFI_LOAD_OPTION`, UEFI Specification 2.10, section 3.1.3): attributes of its own, the length of
+/// its paths, text, the paths.
+pub fn boot_option(content: &[u8]) -> Result<Option<BootOption>, Malformed> {
+    const FIXED: usize = 6;
+    let short = Malformed::Short(content.len());
+    let Some(value) = value(content)? else { return Ok(None) };
+    let Some((fixed, rest)) = value.split_at_checked(FIXED) else { return Err(short) };
+    let paths_length = usize::from(u16::from_le_bytes([fixed[4], fixed[5]]));
+    let text_length = rest.chunks_exact(2).position(|unit| unit == [0, 0]).ok_or(short.clone())?;
+    let paths = &rest[2 * text_length + 2..];
+    let path = device_path::parse(paths.get(..paths_length).ok_or(short)?)?;
+    Ok(Some(BootOption { description: cut(&escape(&text(rest, 64)), 48), path }))
+}
+
+/// What follows the four bytes of attributes in an efivarfs file.
+fn value(content: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     const ATTRIBUTES: usize = 4;
     if content.is_empty() {
         return Ok(None);
     }
-    let text = content.get(ATTRIBUTES..).ok_or(Malformed::Short(content.len()))?;
-    let units = text.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-    // A GUID has 36 characters; of anything longer the beginning is enough to show that it is none.
-    let units: Vec<u16> = units.take_while(|unit| *unit != 0).take(64).collect();
-    let text = String::from_utf16_lossy(&units);
-    text.parse().map(Some).map_err(|_| Malformed::NoGuid(crate::text::cut(&crate::text::escape(&text), 48)))
+    content.get(ATTRIBUTES..).map(Some).ok_or(Malformed::Short(content.len()))
+}
+
+/// UTF-16LE text up to a NUL, and at most `longest` units of it.
+fn text(bytes: &[u8], longest: usize) -> String {
+    let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+    let units: Vec<u16> = units.take_while(|unit| *unit != 0).take(longest).collect();
+    String::from_utf16_lossy(&units)
 }
 
 #[cfg(test)]

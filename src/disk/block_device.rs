@@ -18,7 +18,7 @@ use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
 use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, SECTOR_SIZES, Shown};
 use crate::kernel;
-use crate::kernel::calls::{add_partition, remove_partition};
+use crate::kernel::calls::{add_partition, remove_partition, sector_size};
 use crate::kernel::sysfs::{self, KernelPartition};
 use crate::kernel::uevent::Answers;
 use crate::units::{Extent, Guid, MIB, show_seconds};
@@ -32,7 +32,8 @@ pub struct BlockDevice {
     /// What is worked with, and what there is.
     size: u64,
     actual_size: u64,
-    identity: sysfs::Identity,
+    /// Not known of a disk that somebody only glanced at.
+    identity: Option<sysfs::Identity>,
     writable: Option<File>,
     /// Carries the lock, too.
     readable: File,
@@ -52,24 +53,28 @@ struct Added {
 impl BlockDevice {
     /// Opens a whole disk for looking at it.
     pub fn open(kernel: sysfs::Disk) -> Result<BlockDevice, OpenError> {
+        let mut disk = BlockDevice::glance(kernel)?;
+        disk.identify()?;
+        Ok(disk)
+    }
+
+    /// Opens a whole disk only to see what is on it: that it is the one with this name is not certain, and it cannot
+    /// be locked before [`BlockDevice::identify`]. A search does this to every disk, at every boot.
+    pub fn glance(kernel: sysfs::Disk) -> Result<BlockDevice, OpenError> {
         let path = kernel.node();
         let io_error = |reason| OpenError::Io { path: path.clone(), reason };
-        let actual_size = kernel.size().map_err(io_error)?;
+        let readable = kernel::open(&path, false).map_err(|reason| OpenError::from_io(&path, false, reason))?;
+        let actual_size = kernel::end_of(&readable).map_err(io_error)?;
         if actual_size == 0 {
             return Err(OpenError::Empty { path });
         }
-        let readable = kernel::open(&path, false).map_err(|reason| OpenError::from_io(&path, false, reason))?;
-        let identity = kernel.identity().map_err(io_error)?;
-        if !identity.is_of(&readable).map_err(io_error)? {
-            return Err(OpenError::OtherDevice { path, name: kernel.name().to_owned() });
-        }
-        let found = kernel.number("queue/logical_block_size").map_err(io_error)?.unwrap_or(512);
+        let found = sector_size(&readable).map_err(io_error)?;
         let known = SECTOR_SIZES.into_iter().find(|known| u64::from(*known) == found);
         let sector_size = known.ok_or(OpenError::OddSectorSize { path: path.clone(), found })?;
         Ok(BlockDevice {
             node: path,
             kernel,
-            identity,
+            identity: None,
             sector_size,
             size: actual_size,
             actual_size,
@@ -78,6 +83,17 @@ impl BlockDevice {
             added: Vec::new(),
             removed: Vec::new(),
         })
+    }
+
+    /// Makes certain which disk this is, so that it is known when another takes its place.
+    pub fn identify(&mut self) -> Result<(), OpenError> {
+        let io_error = |reason| OpenError::Io { path: self.node.clone(), reason };
+        let identity = self.kernel.identity().map_err(io_error)?;
+        if !identity.is_of(&self.readable).map_err(io_error)? {
+            return Err(OpenError::OtherDevice { path: self.node.clone(), name: self.kernel.name().to_owned() });
+        }
+        self.identity = Some(identity);
+        Ok(())
     }
 
     /// Takes the disk for a larger one of `size` bytes, to see what would be planned: what it does not have reads as
@@ -289,11 +305,11 @@ impl Disk for BlockDevice {
         }
         let identity = self.kernel.identity().map_err(io_error)?;
         let size = self.kernel.size().map_err(io_error)?;
-        if (identity, size) != (self.identity, self.actual_size) {
+        if (Some(identity), size) != (self.identity, self.actual_size) {
             return Err(OpenError::Replaced { path: path() });
         }
         // Opening a read-only disk for writing works; the writes then fail, one after the other.
-        if self.is_read_only() {
+        if self.kernel.number("ro").map_err(io_error)? == Some(1) {
             return Err(OpenError::ReadOnly {
                 path: path(),
                 reason: "the kernel has it as read-only (a card may have a lock switch)".to_owned(),

@@ -45,7 +45,8 @@ struct BlkpgPartition {
     volname: [c_char; 64],
 }
 
-// _IO(0x12, 105) of include/uapi/linux/blkpg.h; the module keeps the function, which is unsafe, from the other files.
+// _IO(0x12, 105) of include/uapi/linux/blkpg.h, _IO(0x12, 104) of linux/fs.h; the module keeps the functions, which are
+// unsafe, from the other files.
 mod ioctl {
     nix::ioctl_write_ptr_bad!(
         #[allow(missing_docs)]
@@ -53,6 +54,20 @@ mod ioctl {
         nix::request_code_none!(0x12, 105),
         super::BlkpgIoctlArg
     );
+    nix::ioctl_read_bad!(
+        #[allow(missing_docs)]
+        blksszget,
+        nix::request_code_none!(0x12, 104),
+        super::c_int
+    );
+}
+
+/// Bytes in a logical sector of an open disk: `BLKSSZGET` (block/ioctl.c).
+pub fn sector_size(disk: &File) -> io::Result<u64> {
+    let mut size: c_int = 0;
+    // SAFETY: the descriptor is open, and the number that the kernel writes to outlives the call.
+    unsafe { ioctl::blksszget(disk.as_raw_fd(), &raw mut size) }?;
+    u64::try_from(size).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 fn change_partition(disk: &File, op: c_int, number: u32, extent: Extent) -> io::Result<()> {

@@ -121,14 +121,33 @@ pub fn command_line() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read_file(Path::new("/proc/cmdline"), 64 << 10)?).into_owned())
 }
 
+/// Whether the machine was started through EFI.
+pub fn has_efi() -> bool {
+    is_there(Path::new("/sys/firmware/efi"))
+}
+
 /// The content of an EFI variable with its attributes, cut to what a variable of use here can have; nothing where there
 /// is none.
 pub fn efi_variable(name: &str, vendor: &str) -> io::Result<Option<Vec<u8>>> {
+    if_there(&Path::new("/sys/firmware/efi/efivars").join(format!("{name}-{vendor}")))
+}
+
+/// A property of the device tree that the firmware has passed, by its path from the root; nothing where there is none.
+pub fn device_tree_property(path: &str) -> io::Result<Option<Vec<u8>>> {
+    if_there(&Path::new("/sys/firmware/devicetree/base").join(path))
+}
+
+fn if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     const LONGEST: u64 = 4096;
-    match read_file(&Path::new("/sys/firmware/efi/efivars").join(format!("{name}-{vendor}")), LONGEST) {
+    match read_file(path, LONGEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         content => content.map(Some),
     }
+}
+
+/// The size of an open file or disk in bytes: its end. Nothing else tells a disk's in one call.
+pub fn end_of(file: &File) -> io::Result<u64> {
+    u64::try_from(lseek(file, 0, Whence::SeekEnd)?).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 /// Tells the service manager how it stands (sd_notify(3)): lines such as `STATUS=...`. Nothing when there is none.

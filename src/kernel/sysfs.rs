@@ -106,10 +106,11 @@ impl Disk {
         self.text(attribute)?.map(|text| number(&text)).transpose()
     }
 
-    /// The attribute that is a link, by the last component of its target, such as `device/subsystem`.
-    pub fn link(&self, attribute: &str) -> Option<String> {
-        let target = std::fs::read_link(self.directory().join(attribute)).ok()?;
-        Some(target.file_name()?.to_string_lossy().into_owned())
+    /// Where it is connected, as sysfs has it: `/devices/pci0000:00/.../block/sda`.
+    pub fn path(&self) -> io::Result<String> {
+        let target = std::fs::read_link(self.directory())?;
+        let target = target.to_string_lossy();
+        Ok(format!("/{}", target.trim_start_matches("../")))
     }
 
     /// Its size in bytes; 0 without a medium.
@@ -167,6 +168,25 @@ impl Disk {
     }
 }
 
+/// An attribute by its path as [`Disk::path`] has it.
+pub fn text(path: &str) -> io::Result<Option<String>> {
+    read(Path::new(&format!("/sys{path}")))
+}
+
+/// The bytes of such an attribute, for one that is not text.
+pub fn bytes(path: &str) -> io::Result<Vec<u8>> {
+    kernel::read_file(Path::new(&format!("/sys{path}")), PAGE as u64)
+}
+
+/// The names in a directory of sysfs.
+pub fn names(path: &str) -> io::Result<Vec<String>> {
+    let entries = std::fs::read_dir(format!("/sys{path}"))?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// An attribute of sysfs is at most a page.
+const PAGE: usize = 4096;
+
 /// `!` stands for the `/` that a directory of sysfs cannot have in its name.
 fn node(name: &str) -> PathBuf {
     Path::new("/dev").join(name.replace('!', "/"))
@@ -177,8 +197,8 @@ fn number(text: &str) -> io::Result<u64> {
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {
-    // One read: an attribute of sysfs is at most a page, and comes in one piece.
-    let mut page = [0; 4096];
+    // One read: it comes in one piece.
+    let mut page = [0; PAGE];
     let length = match kernel::open(path, false).and_then(|mut file| file.read(&mut page)) {
         // ENODEV: the attribute is there, the device behind it is just going.
         Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV) => {

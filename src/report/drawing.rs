@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Activity, DiskReport, PartitionReport, Report, Verdict};
+use super::{Activity, Anchor, DiskReport, PartitionReport, Report, Verdict};
 use crate::text::{cut, escape};
 use crate::units::show_size;
 
@@ -32,9 +32,16 @@ impl Report {
         for evidence in &disk.evidence {
             line(&mut text, format_args!("evidence: {evidence}"));
         }
-        for other in self.candidates.iter().filter(|other| other.verdict != Verdict::Chosen) {
-            let (node, size, why) = (escape(&other.node), show_size(other.size), other.why.join(", "));
-            line(&mut text, format_args!("not {node} ({size}): {why}"));
+        for candidate in &self.candidates {
+            match candidate.verdict {
+                Verdict::Chosen => {
+                    line(&mut text, format_args!("is {}", candidate.outside));
+                    for Anchor { label, uuid } in &candidate.anchors {
+                        line(&mut text, format_args!("   {} {uuid}", escape(label)));
+                    }
+                }
+                _ => line(&mut text, format_args!("not {}: {}", candidate.outside, candidate.why.join(", "))),
+            }
         }
         text
     }

@@ -17,7 +17,7 @@ use crate::plan::{New, Plan};
 use crate::table::Partition;
 use crate::table::copies::{Backup, Primary, Table};
 use crate::text::escape;
-use crate::units::Label;
+use crate::units::{Guid, Label};
 
 /// Everything there is to say about a run. The names are those of `--json`; sizes and places in bytes.
 #[derive(Debug, Default, Serialize)]
@@ -118,18 +118,34 @@ pub struct DiskReport {
 pub struct Candidate {
     /// Its device node.
     pub node: String,
-    /// How it is connected.
-    pub bus: Option<String>,
+    /// How it is connected; nothing, like the next two, when nobody had to tell disks apart.
+    pub bus: Option<&'static str>,
+    /// Its model, or the name that a card has.
+    pub model: Option<String>,
     /// Its size.
     pub size: u64,
     /// Its serial number or card identification.
     pub serial: Option<String>,
     /// Its disk GUID.
     pub guid: Option<String>,
+    /// The partitions with the labels of `[boot-disk]`.
+    pub anchors: Vec<Anchor>,
     /// What became of it.
     pub verdict: Verdict,
     /// The reasons.
     pub why: Vec<String>,
+    /// How to know it, for people.
+    #[serde(skip)]
+    outside: String,
+}
+
+/// A partition by which a disk is known.
+#[derive(Debug, Serialize)]
+pub struct Anchor {
+    /// Its label; half surrogates replaced.
+    pub label: String,
+    /// Its own GUID, `PARTUUID`.
+    pub uuid: String,
 }
 
 /// What became of a disk in a search.
@@ -300,6 +316,7 @@ impl Report {
 
 /// A disk that was looked at; `chosen` is the node of the one that it is.
 fn considered(candidate: &boot_disk::Candidate, chosen: Option<&Path>) -> Candidate {
+    let anchor = |(label, guid): &(Label, Guid)| Anchor { label: label.lossy(), uuid: guid.to_string() };
     let verdict = match (candidate.against.is_empty(), chosen) {
         (true, Some(chosen)) if chosen == candidate.node => Verdict::Chosen,
         (true, None) => Verdict::Possible,
@@ -307,12 +324,15 @@ fn considered(candidate: &boot_disk::Candidate, chosen: Option<&Path>) -> Candid
     };
     Candidate {
         node: candidate.node.display().to_string(),
-        bus: candidate.bus.clone(),
+        bus: candidate.identity.bus,
+        model: candidate.identity.model.clone(),
         size: candidate.size,
-        serial: candidate.serial.clone(),
+        serial: candidate.identity.serial.clone(),
         guid: candidate.guid.map(|guid| guid.to_string()),
+        anchors: candidate.anchors.iter().map(anchor).collect(),
         verdict,
-        why: vec![candidate.verdict()],
+        why: candidate.why(),
+        outside: candidate.outside(),
     }
 }
 

@@ -35,6 +35,15 @@ pub struct Table {
     sector_size: u32,
 }
 
+/// What the primary table alone says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenByLinux {
+    /// The disk's GUID.
+    pub disk_guid: Guid,
+    /// The partitions that Linux shows.
+    pub partitions: Vec<Partition>,
+}
+
 /// The state of the copy that Linux reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Primary {
@@ -102,14 +111,15 @@ impl Table {
         Ok(Table { source, primary, home, end, backup, stale_backups, mbr, sector_size })
     }
 
-    /// The partitions that Linux shows of a disk, whatever else may be odd about its table; `None` when it shows none.
-    pub fn seen_by_linux(disk: &mut dyn Disk) -> Option<Vec<Partition>> {
+    /// What Linux reads of a disk, whatever else may be odd about its table; `None` when it shows no partitions.
+    pub fn seen_by_linux(disk: &mut dyn Disk) -> Option<SeenByLinux> {
         let first_sector = read_sectors(disk, 0, 1).ok()?;
         ProtectiveMbr::parse(first_sector, || true).ok()?;
         let disk_size = disk.sectors().saturating_mul(u64::from(disk.sector_size()));
-        let mut partitions = TableCopy::read(disk, PRIMARY_LBA).ok()?.partitions();
+        let primary = TableCopy::read(disk, PRIMARY_LBA).ok()?;
+        let mut partitions = primary.partitions();
         partitions.retain(|partition| partition.extent.size > 0 && partition.extent.end() <= disk_size);
-        Some(partitions)
+        Some(SeenByLinux { disk_guid: primary.header.disk_guid(), partitions })
     }
 
     /// The disk's GUID.

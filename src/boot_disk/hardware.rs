@@ -1,0 +1,275 @@
+//! Evidence by hardware: is a disk where the firmware says that it has booted from? The only evidence that tells bit
+//! clones apart.
+//!
+//! Pure: a [`Route`] is what the firmware says, a path of sysfs with its attributes what the kernel says. What one of them
+//! does not say is not compared. Two disks that both agree stay undecided, so that every doubt is for agreement.
+
+use std::fmt;
+
+/// Where the firmware has booted from, as far as it says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// `_UID` of the PCI root bridge.
+    pub root: Option<u32>,
+    /// The way from there to the controller: each bridge, then the controller itself.
+    pub pci: Vec<Function>,
+    /// What is behind the controller.
+    pub device: Option<Device>,
+}
+
+/// A PCI device and function, as in `lspci`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Device number on its bus.
+    pub device: u8,
+    /// Function number in the device.
+    pub function: u8,
+}
+
+/// A kind of disk and its place behind the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// An SD card or eMMC.
+    Mmc(Option<Card>),
+    /// A namespace of an NVMe controller: its number and its IEEE identifier.
+    Nvme(Option<u32>, Option<[u8; 8]>),
+    /// Behind USB.
+    Usb(Usb),
+    /// A port of an ATA controller, from 0.
+    Ata(u16),
+    /// Target and logical unit.
+    Scsi(u16, u16),
+}
+
+/// What kind of card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names say it
+pub enum Card {
+    Sd,
+    Emmc,
+}
+
+/// A way through USB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usb {
+    /// Port numbers from 1, that of the root hub first; none where only the bus is known.
+    pub ports: Vec<u8>,
+    /// Major version of the protocol in use, 2 or 3.
+    pub version: Option<u8>,
+    /// Logical unit, as of a card reader with several slots.
+    pub lun: Option<u16>,
+}
+
+/// How a disk stands to a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Agreement {
+    /// Nobody knows.
+    #[default]
+    Silent,
+    /// It is there, as far as the route says.
+    Agrees,
+    /// It is somewhere else.
+    Disagrees,
+}
+
+/// What sysfs says, by absolute paths as it calls them: `/devices/...`.
+pub trait Sysfs {
+    /// An attribute's text.
+    fn text(&self, path: &str) -> Option<String>;
+    /// The names in a directory.
+    fn names(&self, path: &str) -> Vec<String>;
+}
+
+impl Route {
+    /// Whether there is anything to tell disks apart by.
+    pub fn says_something(&self) -> bool {
+        !self.pci.is_empty() || self.device.is_some()
+    }
+
+    /// Whether the disk at `path` is where the route leads.
+    pub fn compare(&self, path: &str, sysfs: &dyn Sysfs) -> Agreement {
+        if !self.says_something() {
+            return Agreement::Silent;
+        }
+        let identified = self.device.as_ref().and_then(|device| device.is_identified(path, sysfs));
+        let device = self.device.as_ref().map_or(Some(true), |device| device.is_at(path, sysfs));
+        match (identified, device, self.controller_is_of(path, sysfs)) {
+            (Some(false), ..) | (_, Some(false), _) | (.., Some(false)) => Agreement::Disagrees,
+            // An identifier of its own needs no way to it.
+            (_, Some(true), Some(true)) | (Some(true), Some(true), None) => Agreement::Agrees,
+            _ => Agreement::Silent,
+        }
+    }
+
+    /// Whether the way to the disk's controller is the route's.
+    fn controller_is_of(&self, path: &str, sysfs: &dyn Sysfs) -> Option<bool> {
+        let functions: Vec<Function> = path.split('/').filter_map(function).collect();
+        let mut roots = path.split('/').enumerate().filter(|(_, part)| part.starts_with("pci") && part.contains(':'));
+        let root = roots.next();
+        // A bus within a bus (Intel's VMD), or paths that the kernel has joined: it is there, but nobody knows how.
+        if roots.next().is_some() || path.starts_with("/devices/virtual/nvme") {
+            return if self.pci.is_empty() { Some(true) } else { None };
+        }
+        if !self.pci.is_empty() && functions != self.pci {
+            return Some(false);
+        }
+        let uid = root.and_then(|(at, _)| {
+            let root: Vec<&str> = path.split('/').take(at + 1).collect();
+            sysfs.text(&format!("{}/firmware_node/uid", root.join("/")))?.parse::<u32>().ok()
+        });
+        Some(self.pci.is_empty() || uid.is_none() || self.root.is_none() || uid == self.root)
+    }
+}
+
+impl Device {
+    /// Whether the disk at `path` is this one; nothing where the kernel does not say.
+    fn is_at(&self, path: &str, sysfs: &dyn Sysfs) -> Option<bool> {
+        let text = |attribute: &str| sysfs.text(&format!("{path}/{attribute}"));
+        let name = path.rsplit('/').next().unwrap_or_default();
+        match self {
+            Device::Mmc(card) => {
+                let wanted = match card {
+                    _ if !path.contains("/mmc_host/") => return Some(false),
+                    None => return Some(true),
+                    Some(Card::Sd) => "SD",
+                    Some(Card::Emmc) => "MMC",
+                };
+                text("device/type").map(|kind| kind == wanted)
+            }
+            Device::Nvme(namespace, _) => {
+                let number = text("nsid").zip(*namespace);
+                let is_other = number.is_some_and(|(shown, wanted)| shown != wanted.to_string());
+                Some(name.starts_with("nvme") && !is_other)
+            }
+            Device::Usb(usb) => usb.is_at(path, sysfs),
+            Device::Ata(port) => {
+                let Some((before, ata)) = component(path, |part| is_numbered(part, "ata")) else { return Some(false) };
+                let number = sysfs.text(&format!("{before}{ata}/ata_port/{ata}/port_no"))?;
+                Some(number == (port + 1).to_string())
+            }
+            Device::Scsi(target, lun) => Some(address(path) == Some((*target, *lun))),
+        }
+    }
+
+    /// Whether the disk has the identifier that the firmware gives; nothing where one of both has none.
+    fn is_identified(&self, path: &str, sysfs: &dyn Sysfs) -> Option<bool> {
+        let Device::Nvme(_, Some(wanted)) = self else { return None };
+        Some(is_identifier(&sysfs.text(&format!("{path}/eui"))?, *wanted))
+    }
+}
+
+impl Usb {
+    fn is_at(&self, path: &str, sysfs: &dyn Sysfs) -> Option<bool> {
+        let Some((before, hub)) = component(path, |part| is_numbered(part, "usb")) else { return Some(false) };
+        let speed = |hub: &str| sysfs.text(&format!("{before}{hub}/speed"))?.parse::<u32>().ok();
+        if let (Some(version), Some(speed)) = (self.version, speed(hub))
+            && (version >= 3) != (speed >= 5000)
+        {
+            return Some(false);
+        }
+        if self.lun.is_some_and(|lun| address(path).is_some_and(|(_, other)| other != lun)) {
+            return Some(false);
+        }
+        let [root_port, ports @ ..] = &self.ports[..] else { return Some(true) };
+        let (_, shown) = usb_device(path)?.rsplit_once('-')?;
+        let shown: Option<Vec<u8>> = shown.split('.').map(|port| port.parse().ok()).collect();
+        let (shown_root_port, shown_ports) = shown.as_deref()?.split_first()?;
+        if shown_ports != ports {
+            return Some(false);
+        }
+        // An xHCI controller numbers the ports of both its protocols in one row, in an order of its own; Linux gives each
+        // protocol a root hub that starts at 1 (xHCI 7.2, Supported Protocol Capability).
+        let is_other_hub = |name: &String| is_numbered(name, "usb") && name != hub;
+        let ports_of = |name: String| sysfs.text(&format!("{before}{name}/maxchild"))?.parse::<u8>().ok();
+        let mut others = sysfs.names(before).into_iter().filter(is_other_hub).filter_map(ports_of);
+        Some(root_port == shown_root_port || others.any(|ports| Some(*root_port) == shown_root_port.checked_add(ports)))
+    }
+}
+
+/// How a disk is connected, as people call it.
+pub fn bus(path: &str) -> Option<&'static str> {
+    let kinds = [("usb", "usb"), ("ata", "ata"), ("virtio", "virtio"), ("nvme", "nvme"), ("host", "scsi")];
+    let is_a = |kind: &str| component(path, |part| is_numbered(part, kind)).is_some();
+    if path.contains("/mmc_host/") {
+        return Some("mmc");
+    }
+    kinds.into_iter().find(|(kind, _)| is_a(kind)).map(|(_, bus)| bus)
+}
+
+/// The directory of the USB device that a disk is behind: the last one that is no interface, `.../usb2/2-1/2-1.4`.
+pub fn usb_device(path: &str) -> Option<&str> {
+    let (before, hub) = component(path, |part| is_numbered(part, "usb"))?;
+    let bus = format!("{}-", &hub["usb".len()..]);
+    let below = path[before.len() + hub.len()..].split('/').skip(1);
+    let length: usize =
+        below.take_while(|part| part.starts_with(&bus) && !part.contains(':')).map(|part| part.len() + 1).sum();
+    (length > 0).then(|| &path[..before.len() + hub.len() + length])
+}
+
+/// The first part of a path that is `wanted`, and what is before it.
+fn component(path: &str, wanted: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
+    let mut at = 0;
+    for part in path.split('/') {
+        if wanted(part) {
+            return Some((&path[..at], part));
+        }
+        at += part.len() + 1;
+    }
+    None
+}
+
+fn is_numbered(part: &str, kind: &str) -> bool {
+    part.strip_prefix(kind).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// `0000:1d.0`, with its bus `0000:00:1d.0`.
+fn function(part: &str) -> Option<Function> {
+    let (bus, function) = part.rsplit_once('.')?;
+    let mut numbers = bus.split(':');
+    let (_domain, _bus, device) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    let hex = |digits: &str| u8::from_str_radix(digits, 16).ok();
+    (numbers.next().is_none()).then_some(Function { device: hex(device)?, function: hex(function)? })
+}
+
+/// Target and logical unit of a SCSI disk, from the directory that has them in its name: host:channel:target:lun.
+fn address(path: &str) -> Option<(u16, u16)> {
+    let numbers = |part: &str| part.split(':').map(|number| number.parse().ok()).collect::<Option<Vec<u16>>>();
+    path.split('/').filter_map(numbers).find(|all| all.len() == 4).map(|all| (all[2], all[3]))
+}
+
+/// Firmware shows it in either direction.
+fn is_identifier(shown: &str, wanted: [u8; 8]) -> bool {
+    let digits: String = shown.chars().filter(char::is_ascii_hexdigit).collect();
+    let hex = |bytes: &mut dyn Iterator<Item = &u8>| bytes.map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digits = digits.to_ascii_lowercase();
+    digits == hex(&mut wanted.iter()) || digits == hex(&mut wanted.iter().rev())
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.device {
+            None => f.write_str("a disk")?,
+            Some(Device::Mmc(None)) => f.write_str("an SD card or eMMC")?,
+            Some(Device::Mmc(Some(Card::Sd))) => f.write_str("an SD card")?,
+            Some(Device::Mmc(Some(Card::Emmc))) => f.write_str("an eMMC")?,
+            Some(Device::Nvme(None, _)) => f.write_str("an NVMe disk")?,
+            Some(Device::Nvme(Some(number), _)) => write!(f, "NVMe namespace {number}")?,
+            Some(Device::Usb(usb)) => {
+                f.write_str("a USB disk")?;
+                let ports: Vec<String> = usb.ports.iter().map(u8::to_string).collect();
+                if !ports.is_empty() {
+                    write!(f, " at port {}", ports.join("."))?;
+                }
+                if let Some(lun) = usb.lun {
+                    write!(f, ", unit {lun}")?;
+                }
+            }
+            Some(Device::Ata(port)) => write!(f, "ATA port {}", port + 1)?,
+            Some(Device::Scsi(target, lun)) => write!(f, "SCSI target {target}, unit {lun}")?,
+        }
+        for (index, Function { device, function }) in self.pci.iter().enumerate() {
+            write!(f, "{}{device:02x}.{function:x}", if index == 0 { " of PCI " } else { "/" })?;
+        }
+        Ok(())
+    }
+}
