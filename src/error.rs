@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::disk::MakeError;
 use crate::disk::open::OpenError;
-use crate::filesystem::MissingTool;
+use crate::tools::MissingTool;
 use crate::{apply, boot_disk, cli, config, plan, table};
 
 /// Exit statuses: those of sysexits(3), which systemd prints by name. README explains each.
@@ -70,6 +70,8 @@ pub enum Error {
     Twin { disk: PathBuf, reason: boot_disk::Error },
     #[error("{}: {reason}", disk.display())]
     Apply { disk: PathBuf, reason: apply::Error },
+    #[error("{}: publishing its links below /dev/disk/by-makeroom: {reason}", disk.display())]
+    Links { disk: PathBuf, reason: std::io::Error },
     #[error("cannot write the result to stdout: {reason}; it is: {result}")]
     Output { reason: std::io::Error, result: String },
 }
@@ -97,7 +99,7 @@ impl Error {
             }
             Error::Apply { reason: apply::Error::Prepare(MakeError::InUse { .. }), .. } => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(_), .. } => Exit::CannotCreate,
-            Error::Apply { .. } | Error::Output { .. } => Exit::Io,
+            Error::Apply { .. } | Error::Links { .. } | Error::Output { .. } => Exit::Io,
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::tools::{MissingTool, Tool};
 use crate::units::{Guid, KIB, MIB};
 
 /// What a declared partition shall hold.
@@ -183,25 +184,7 @@ fn fat_allows(char: char) -> bool {
     (char.is_ascii_graphic() || char == ' ') && !r#""*+,./:;<=>?[\]|"#.contains(char)
 }
 
-/// The tool for a format is nowhere to be found.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{tool} is not there: formatting as {format} needs it ({searched}); install the package {debian} (Debian) or \
-     {nix} (nixpkgs), or give its path as \"{tool}\" in [tools]"
-)]
-pub struct MissingTool {
-    tool: &'static str,
-    format: &'static str,
-    debian: &'static str,
-    nix: &'static str,
-    searched: String,
-}
-
-/// Where tools are looked for when the configuration gives no path. No `$PATH`: in an initrd it says little, and
-/// a tool that formats disks should not come from wherever a shell happened to point.
-pub const TOOL_DIRECTORIES: [&str; 5] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/run/current-system/sw/bin"];
-
-/// Names that `[tools]` may have.
+/// The tools that make file systems.
 pub fn tool_names() -> impl Iterator<Item = &'static str> + Clone {
     ROWS.iter().map(|row| row.tool)
 }
@@ -219,29 +202,12 @@ pub fn mkfs(
     let row = content.format.row();
     let request = Request { label: &content.label, uuid: file_system_uuid(partition).to_string(), sector_size };
     let arguments = (row.arguments)(&request).into_iter().chain(content.options.iter().cloned());
+    let tool = Tool { name: row.tool, needed_for: format!("formatting as {}", row.name), packages: row.packages };
     Ok(Mkfs {
-        tool: find_tool(row, configured(row.tool), is_executable)?,
+        tool: tool.find(configured(row.tool), is_executable)?,
         arguments: arguments.map(OsString::from).collect(),
         environment: vec![("MKE2FS_DEVICE_SECTSIZE", sector_size.to_string())],
     })
-}
-
-fn find_tool(
-    row: &Row,
-    configured: Option<PathBuf>,
-    is_executable: impl Fn(&Path) -> bool,
-) -> Result<PathBuf, MissingTool> {
-    let candidates = match &configured {
-        Some(path) => vec![path.clone()],
-        None => TOOL_DIRECTORIES.iter().map(|directory| Path::new(directory).join(row.tool)).collect(),
-    };
-    let searched = match configured {
-        Some(path) => format!("[tools] says {}", path.display()),
-        None => format!("searched {}", TOOL_DIRECTORIES.join(" ")),
-    };
-    let (debian, nix) = row.packages;
-    let missing = MissingTool { tool: row.tool, format: row.name, debian, nix, searched };
-    candidates.into_iter().find(|path| is_executable(path)).ok_or(missing)
 }
 
 /// A file system's UUID, derived from its partition's as systemd-repart does.

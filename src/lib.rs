@@ -9,6 +9,7 @@ pub mod text; // words for people
 pub mod units; // sizes, places, GUIDs, labels
 pub mod partition_type; // types by name
 pub mod kernel; // files, locks, randomness
+pub mod tools; // programs to run
 pub mod filesystem; // which file system
 pub mod config; // what is declared
 pub mod disk; // the one door
@@ -38,6 +39,7 @@ use plan::Plan;
 use report::Report;
 use table::copies::Table;
 use table::gpt;
+use tools::MissingTool;
 use units::{Guid, Label};
 
 /// Does what was asked for. The report is filled on the way, so that it tells of a refusal, too; the answer is the
@@ -64,20 +66,41 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     if invocation.command == Command::Locate {
         return Ok(located(&path, disk, report));
     }
-    let table = match seen.map_or_else(|| read_table(&path, disk), Ok) {
-        Err(reason) if is_complete(&config, &shown(disk)) => return Ok(report.tolerate(&reason)),
+    let udevadm = publisher(invocation, &config, report)?;
+    let outcome = complete(invocation, &config, Target { path: &path, disk, seen, search }, report)?;
+    if let Some(udevadm) = udevadm {
+        disk.publish(&udevadm).map_err(|reason| Error::Links { disk: path, reason })?;
+    }
+    Ok(outcome)
+}
+
+/// The disk, as it was found.
+struct Target<'a> {
+    path: &'a Path,
+    disk: &'a mut dyn Disk,
+    /// Its table, where it has been read.
+    seen: Option<Table>,
+    /// Where it was searched for.
+    search: Option<&'a Search>,
+}
+
+/// Decides what is missing on a disk and does it, or only says it.
+fn complete(invocation: &Invocation, config: &Config, target: Target, report: &mut Report) -> Result<String, Error> {
+    let Target { path, disk, seen, search } = target;
+    let table = match seen.map_or_else(|| read_table(path, disk), Ok) {
+        Err(reason) if is_complete(config, &shown(disk)) => return Ok(report.tolerate(&reason)),
         table => table?,
     };
     report.read(&table, disk);
 
     // Decide: what is missing, and every byte that will be written for it.
-    let plan = make_plan(invocation, &config, &path, disk, &table)?;
+    let plan = make_plan(invocation, config, path, disk, &table)?;
     report.planned(&plan, disk);
     if !plan.new.is_empty() {
         report.warnings.extend(config.warnings.iter().cloned());
     }
     let steps = apply::steps(&table, &plan);
-    let commands = commands(&config, &plan, disk.sector_size());
+    let commands = commands(config, &plan, disk.sector_size());
     if invocation.command == Command::Plan || steps.is_empty() {
         report.warnings.extend(commands.err().map(|missing| format!("apply would refuse: {missing}")));
         let read_only =
@@ -87,12 +110,26 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     }
 
     // Act.
-    let work = Work { path: &path, table: &table, steps: &steps, new: &commands? };
+    let work = Work { path, table: &table, steps: &steps, new: &commands? };
     match act(disk, config.boot_disk.wait, search, &work, report) {
         // Linux reads the table and has all it needs: what could not be mended is no reason to stop a boot.
         Err(reason) if plan.new.is_empty() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
         done => done.map(|()| report.achievement()),
     }
+}
+
+/// What makes udev publish the boot disk, where the configuration wants that; a disk that somebody names on our own
+/// command line is not the boot disk.
+fn publisher(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Option<PathBuf>, MissingTool> {
+    if !config.boot_disk.links || invocation.disk.is_some() {
+        return Ok(None);
+    }
+    let tool = tools::udevadm().find(config.tool(tools::UDEVADM), kernel::is_executable);
+    if invocation.command == Command::Apply {
+        return tool.map(Some);
+    }
+    report.warnings.extend(tool.err().map(|missing| format!("apply would refuse: {missing}")));
+    Ok(None)
 }
 
 /// The invocation as the kernel command line wants it; nothing when it wants nothing to be done. Somebody who names a
@@ -148,7 +185,8 @@ fn find_disk(
     // A person who asks wants all the evidence, and does not wait for a disk; a boot does, when anything depends on it.
     let is_boot = invocation.command == Command::Apply;
     let deadline = is_boot.then(|| Instant::now() + config.boot_disk.wait);
-    let lacks_nothing = |disk: &boot_disk::Opened| is_complete(config, &disk.shown);
+    // Links are mounted by: whichever disk gets them has to be the right one.
+    let lacks_nothing = |disk: &boot_disk::Opened| !config.boot_disk.links && is_complete(config, &disk.shown);
     let mut is_settled = |disk: &boot_disk::Opened| is_boot && lacks_nothing(disk);
     let (refusal, possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
         (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
@@ -312,15 +350,12 @@ fn seeded(seed: Guid, partition_type: Guid, ordinal: u64) -> Guid {
 }
 
 /// How each new partition is filled; needs every tool to be there.
-fn commands(config: &Config, plan: &Plan, sector_size: u32) -> Result<Vec<NewPartition>, filesystem::MissingTool> {
-    let configured =
-        |tool: &str| config.tools.iter().find(|(name, _)| name == tool).map(|(_, path)| PathBuf::from(path));
+fn commands(config: &Config, plan: &Plan, sector_size: u32) -> Result<Vec<NewPartition>, MissingTool> {
     let command = |new: &plan::New| {
         let partition = &new.partition;
-        let mkfs = new
-            .content
-            .as_ref()
-            .map(|content| filesystem::mkfs(content, partition.guid, sector_size, configured, kernel::is_executable));
+        let mkfs = new.content.as_ref().map(|content| {
+            filesystem::mkfs(content, partition.guid, sector_size, |tool| config.tool(tool), kernel::is_executable)
+        });
         let (number, label, extent) = (partition.number, partition.label.clone(), partition.extent);
         Ok(NewPartition { number, label, extent, mkfs: mkfs.transpose()? })
     };

@@ -24,6 +24,13 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// The path that `[tools]` gives for a tool.
+    pub fn tool(&self, name: &str) -> Option<PathBuf> {
+        self.tools.iter().find(|(tool, _)| tool == name).map(|(_, path)| path.clone())
+    }
+}
+
 /// How to know the boot disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootDisk {
@@ -33,6 +40,8 @@ pub struct BootDisk {
     pub device: Option<PathBuf>,
     /// How long to wait for the disk to appear, or for another process to unlock it.
     pub wait: Duration,
+    /// Whether its partitions get links below `/dev/disk/by-makeroom`.
+    pub links: bool,
     /// For tests: loop devices count as disks.
     pub allow_loop: bool,
 }
@@ -46,7 +55,7 @@ impl BootDisk {
 
 impl Default for BootDisk {
     fn default() -> BootDisk {
-        BootDisk { labels: Vec::new(), device: None, wait: DEFAULT_WAIT, allow_loop: false }
+        BootDisk { labels: Vec::new(), device: None, wait: DEFAULT_WAIT, links: false, allow_loop: false }
     }
 }
 

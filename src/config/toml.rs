@@ -13,6 +13,7 @@ use super::{BootDisk, Config, DEFAULT_SIZE_MIN, DEFAULT_WAIT, DEFAULT_WEIGHT, De
 use crate::filesystem::{self, Content, Format};
 use crate::partition_type::{self, Architecture};
 use crate::text;
+use crate::tools::UDEVADM;
 use crate::units::{self, Guid, Label, show_exact};
 
 type Result<T> = std::result::Result<T, Problem>;
@@ -40,7 +41,7 @@ pub(super) fn parse(text: &str, architecture: Architecture) -> Result<Config> {
     })
 }
 
-const BOOT_DISK: &[&str] = &["labels", "device", "wait", "allow-loop"];
+const BOOT_DISK: &[&str] = &["labels", "device", "wait", "links", "allow-loop"];
 const PARTITION: &[&str] =
     &["label", "type", "format", "weight", "size-min", "size-max", "priority", "fs-label", "mkfs-options"];
 
@@ -56,6 +57,7 @@ fn boot_disk(section: &Section) -> Result<BootDisk> {
         labels: labels.into_iter().map(|(label, _)| label).collect(),
         device,
         wait: section.time("wait")?.unwrap_or(DEFAULT_WAIT),
+        links: section.boolean("links")?.unwrap_or(false),
         allow_loop: section.boolean("allow-loop")?.unwrap_or(false),
     })
 }
@@ -198,7 +200,7 @@ fn sizes(
 fn tools(section: &Section) -> Result<Vec<(String, PathBuf)>> {
     let mut tools = Vec::new();
     for (key, value) in section.table {
-        let known = filesystem::tool_names();
+        let known = filesystem::tool_names().chain([UDEVADM]);
         if !known.clone().any(|tool| tool == key.get_ref()) {
             let hint = text::suggestion(key.get_ref(), known);
             return problem(key.span(), format!("unknown tool \"{}\": {hint}", text::escape(key.get_ref())));

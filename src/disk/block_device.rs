@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::disk::links;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
 use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, SECTOR_SIZES, Shown};
@@ -371,6 +372,22 @@ impl Disk for BlockDevice {
         let new: Vec<u32> = partitions.iter().filter(|shown| shown.is_new).map(|shown| shown.number).collect();
         self.release(&new);
         reconciled
+    }
+
+    fn publish(&mut self, udevadm: &Path) -> io::Result<()> {
+        let missing = |what: &str| io::Error::other(what.to_owned());
+        let sequence = self.identity.and_then(|identity| identity.sequence());
+        let sequence =
+            sequence.ok_or_else(|| missing("the kernel has no sequence numbers for disks (5.15 has them)"))?;
+        let mut answers = Answers::listen()?.ok_or_else(|| missing("no udev is running"))?;
+        links::write_rules(&self.node, sequence, udevadm)?;
+        let partitions = self.kernel.partitions()?;
+        let tokens: Vec<String> =
+            partitions.iter().map(|partition| self.trigger(partition)).collect::<io::Result<_>>()?;
+        if !answers.wait(&tokens, Instant::now() + UDEV_TIME)? {
+            return Err(missing(&format!("udev has not looked at them within {} s", show_seconds(UDEV_TIME))));
+        }
+        links::check(&partitions.into_iter().map(|partition| partition.node).collect::<Vec<_>>())
     }
 
     fn partition_node(&self, number: u32) -> Option<String> {

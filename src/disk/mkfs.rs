@@ -8,9 +8,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::disk::{MakeError, NewPartition};
-use crate::filesystem::{Mkfs, TOOL_DIRECTORIES};
+use crate::filesystem::Mkfs;
 use crate::kernel;
 use crate::text::escape;
+use crate::tools::TOOL_DIRECTORIES;
 use crate::units::{show_seconds, show_size};
 
 /// One tool to run: for which partition, what, and on which node or file.

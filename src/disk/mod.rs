@@ -2,14 +2,16 @@
 //! in for the card and cut its power at any write.
 //!
 //! Knows no table and no order of writes. `block_device` is the real thing, `image` a plain file; `mkfs` runs the
-//! tools for both.
+//! tools for both, `links` tells udev of the boot disk.
 
 pub mod block_device;
 pub mod image;
+mod links;
 mod mkfs;
 pub mod open;
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::disk::open::OpenError;
@@ -60,6 +62,12 @@ pub trait Disk {
     /// Ends a run whose table is on the disk: makes the kernel show `partitions` and no others in their places, gives
     /// the lock up, and returns when udev has seen it all. Writes nothing to the disk.
     fn announce(&mut self, _partitions: &[Shown]) -> Result<(), AnnounceError> {
+        Ok(())
+    }
+
+    /// Publishes that this is the boot disk: its partitions, and no others, get links below `/dev/disk/by-makeroom`, now
+    /// and whenever udev looks at them again, also after the initrd. Returns when they are there.
+    fn publish(&mut self, _udevadm: &Path) -> io::Result<()> {
         Ok(())
     }
 

@@ -198,6 +198,16 @@ pub fn real_path(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
 }
 
+/// The symbolic links in a directory, with where each leads; none where there is no such directory.
+pub fn links_in(directory: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let with_target = |path: PathBuf| Ok((path.clone(), real_path(&path)?));
+    entries.map(|entry| with_target(entry?.path())).collect()
+}
+
 /// Takes the exclusive flock that udev respects, waiting for it at most `wait`. False: another process holds it.
 pub fn lock(file: &File, path: &Path, wait: Duration) -> io::Result<bool> {
     match file.try_lock() {

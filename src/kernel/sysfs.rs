@@ -43,6 +43,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The disk's sequence number, where the kernel has them.
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
     /// Whether `file` is this device.
     pub fn is_of(&self, file: &File) -> io::Result<bool> {
         let metadata = file.metadata()?;

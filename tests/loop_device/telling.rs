@@ -133,9 +133,8 @@ fn the_record_of_a_boot_tells_what_was_found_and_done() {
 
 /// Runs `apply` while a udev of its own manages a disk that the kernel would re-read when asked to (on which it would
 /// then show no partitions at all, if it has no parser for GPT). `before` and `after` are shell commands around the
-/// run. Answers with what was printed and the events of the disk.
-fn with_udev(device: &Device, config: &Path, before: &str, after: &str) -> (Output, Vec<String>) {
-    let run = device.command("apply", config);
+/// start of the run, which `after` has to wait for. Answers with what was printed and the events of the disk.
+pub fn with_udev(device: &Device, run: &Command, before: &str, after: &str) -> (Output, Vec<String>) {
     let events = device.directory.path().join("events");
     let script = format!(
         r#"
@@ -145,7 +144,9 @@ fn with_udev(device: &Device, config: &Path, before: &str, after: &str) -> (Outp
         udevd=/lib/systemd/systemd-udevd
         [ -x $udevd ] || udevd=/usr/lib/systemd/systemd-udevd
         $udevd >/dev/null 2>&1 & udevd=$!
-        trap 'kill -CONT $udevd; kill $udevd $monitor' EXIT
+        # /dev is the machine's own: no link of ours may stay behind.
+        rm -rf /dev/disk/by-makeroom
+        trap 'kill -CONT $udevd; kill $udevd $monitor; rm -rf /dev/disk/by-makeroom' EXIT
         while [ ! -S /run/udev/control ]; do sleep 0.1; done
         udevadm monitor --kernel --udev >"$1" & monitor=$!
         while ! grep -q UDEV "$1"; do sleep 0.1; done
@@ -157,8 +158,6 @@ fn with_udev(device: &Device, config: &Path, before: &str, after: &str) -> (Outp
         {before}
         "$@" & run=$!
         {after}
-        wait $run
-        readlink -f /dev/disk/by-partlabel/udev-a /dev/disk/by-partlabel/udev-b
         sleep 0.5
         "#
     );
@@ -176,10 +175,12 @@ fn udev_has_made_its_links_when_makeroom_ends_and_no_partition_went_away() {
     let wishes = "[boot-disk]\nlabels=[\"boot\"]\nwait=0\n[[partition]]\nlabel=\"udev-a\"\ntype=\"home\"\nformat=\"ext4\"\n\
                   [[partition]]\nlabel=\"udev-b\"\ntype=\"var\"\n";
     // At leisure, and so slow that it sees everything at once when makeroom has long been waiting.
+    let shown = "wait $run; readlink -f /dev/disk/by-partlabel/udev-a /dev/disk/by-partlabel/udev-b";
     let slow = "sleep 1.5; kill -0 $run; ! grep -q '^UDEV.*add' $events; kill -CONT $udevd";
-    for (before, after) in [("", ""), ("kill -STOP $udevd", slow)] {
+    for (before, after) in [("", ""), ("kill -STOP $udevd; ", slow)] {
         let device = Device::with_options(&Builder::new(512, 64), GIB, &["--partscan"]);
-        let (output, events) = with_udev(&device, &device.config(wishes), before, after);
+        let run = device.command("apply", &device.config(wishes));
+        let (output, events) = with_udev(&device, &run, before, &format!("{after}\n{shown}"));
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{before}: {stdout}{stderr}{events:#?}");
         assert!(!stderr.contains("udev has not"), "{stderr}");

@@ -1,0 +1,55 @@
+//! Names for the partitions of one disk, through udev: `/dev/disk/by-partlabel` leads to any disk that has the label, and
+//! with a twin plugged in to either of the two.
+#![allow(clippy::disallowed_methods)] // this is the door that the lint guards
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::kernel;
+use crate::text::escape;
+
+/// Where the links are.
+pub const DIRECTORY: &str = "/dev/disk/by-makeroom";
+
+/// After the rules that find out labels (`60-persistent-storage.rules`). `/run` outlives the initrd, and the udev of the
+/// system reads it, too.
+const RULES: &str = "/run/udev/rules.d/61-makeroom.rules";
+
+/// Lets udev make the links from now on, for the partitions of the disk that has this sequence number. The number is
+/// given once since the kernel was started (Documentation/ABI/testing/sysfs-block, `diskseq`): a disk that gets the same
+/// name later has another one.
+pub fn write_rules(node: &Path, sequence: u64, udevadm: &Path) -> io::Result<()> {
+    let rules = format!(
+        "# The partitions of the disk that makeroom has found to be the boot disk, {}.\n\
+         SUBSYSTEM==\"block\", ACTION!=\"remove\", ENV{{DEVTYPE}}==\"partition\", ENV{{DISKSEQ}}==\"{sequence}\", \
+         ENV{{ID_PART_ENTRY_NAME}}==\"?*\", SYMLINK+=\"disk/by-makeroom/$env{{ID_PART_ENTRY_NAME}}\"\n",
+        escape(&node.to_string_lossy())
+    );
+    kernel::replace_file(Path::new(RULES), rules.as_bytes())?;
+    // By itself udev looks for new rules every three seconds, and only when there is an event.
+    let mut reload = Command::new(udevadm);
+    reload.args(["control", "--reload"]).env_clear().stdin(Stdio::null());
+    let output = reload.output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let said = escape(String::from_utf8_lossy(&output.stderr).trim());
+            Err(io::Error::other(format!("udevadm control --reload failed ({}): {said}", output.status)))
+        }
+    }
+}
+
+/// Makes certain that there are links and that each leads to one of `nodes`.
+pub fn check(nodes: &[PathBuf]) -> io::Result<()> {
+    let links = kernel::links_in(Path::new(DIRECTORY))?;
+    let astray = links.iter().find(|(_, target)| !nodes.contains(target));
+    match astray {
+        Some((link, target)) => {
+            let (link, target) = (link.display(), target.display());
+            Err(io::Error::other(format!("{link} leads to {target}, which is not of this disk")))
+        }
+        None if links.is_empty() => Err(io::Error::other("udev has made none")),
+        None => Ok(()),
+    }
+}
