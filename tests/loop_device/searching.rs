@@ -433,8 +433,9 @@ fn links_lead_to_the_booted_disk_only_also_after_a_new_udev_and_at_the_next_boot
     fs::write(firmware.path().join(name), variable(LINKED)).unwrap();
     let mut run = program();
     run.arg("apply").arg("--config").arg(&config);
+    // /dev is the machine's own: no link may stay behind.
     let before = format!(
-        "mount --bind {} /sys/firmware; \
+        "mount --bind {} /sys/firmware; cleanup() {{ rm -rf /dev/disk/by-makeroom; }}; cleanup; \
          again() {{ for p in /sys/block/{{{},{}}}/loop*p*; do echo change >$p/uevent; done; udevadm settle; }}; \
          list() {{ for l in /dev/disk/by-makeroom/*; do echo $l $(readlink -f $l); done; }}; again",
         firmware.path().display(),

@@ -144,9 +144,8 @@ pub fn with_udev(device: &Device, run: &Command, before: &str, after: &str) -> (
         udevd=/lib/systemd/systemd-udevd
         [ -x $udevd ] || udevd=/usr/lib/systemd/systemd-udevd
         $udevd >/dev/null 2>&1 & udevd=$!
-        # /dev is the machine's own: no link of ours may stay behind.
-        rm -rf /dev/disk/by-makeroom
-        trap 'kill -CONT $udevd; kill $udevd $monitor; rm -rf /dev/disk/by-makeroom' EXIT
+        cleanup() {{ :; }}
+        trap 'kill -CONT $udevd; kill $udevd $monitor; cleanup' EXIT
         while [ ! -S /run/udev/control ]; do sleep 0.1; done
         udevadm monitor --kernel --udev >"$1" & monitor=$!
         while ! grep -q UDEV "$1"; do sleep 0.1; done
