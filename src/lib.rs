@@ -285,7 +285,7 @@ fn is_complete(config: &Config, shown: &[Label]) -> bool {
 /// The labels of the partitions that Linux shows.
 fn shown(disk: &mut dyn Disk) -> Vec<Label> {
     let seen = Table::seen_by_linux(disk);
-    seen.map(|seen| seen.partitions.into_iter().map(|partition| partition.label).collect()).unwrap_or_default()
+    seen.map(|seen| seen.into_iter().map(|partition| partition.label).collect()).unwrap_or_default()
 }
 
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {

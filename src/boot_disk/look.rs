@@ -15,7 +15,7 @@ use crate::disk::block_device::BlockDevice;
 use crate::disk::open::OpenError;
 use crate::kernel::sysfs;
 use crate::partition_type::ESP;
-use crate::table::copies::{SeenByLinux, Table};
+use crate::table::copies::{Glance, Table};
 use crate::table::{self, Partition};
 use crate::units::{Guid, Label};
 
@@ -137,13 +137,8 @@ impl Candidate {
     /// Takes over what is on it; the disk itself where it carries every anchor.
     fn weigh(&mut self, mut device: BlockDevice, anchors: &[String]) -> io::Result<Option<Opened>> {
         self.size = device.size();
-        let shown = Table::seen_by_linux(&mut device);
-        let is_shown = shown.is_some();
-        let partitions = match shown.map_or_else(|| by_backup(&mut device), Ok) {
-            Ok(SeenByLinux { disk_guid, partitions }) => {
-                self.guid = Some(disk_guid);
-                partitions
-            }
+        let Glance { disk_guid, partitions, is_primary } = match Table::glance(&mut device) {
+            Ok(glance) => glance,
             Err(reason) => {
                 let failing = matches!(reason, table::Error::Io(_) | table::Error::Unreadable { .. });
                 self.unreadable = failing.then_some(Unreadable::Failing);
@@ -151,6 +146,7 @@ impl Candidate {
                 return Ok(None);
             }
         };
+        self.guid = Some(disk_guid);
         let labels: Vec<Label> = partitions.iter().map(|partition| partition.label.clone()).collect();
         self.against = label::misfits(anchors, &labels);
         self.partitions = partitions.iter().map(|partition| partition.guid).collect();
@@ -172,7 +168,7 @@ impl Candidate {
         let holders = self.kernel.holders()?;
         self.against.extend((!holders.is_empty()).then(|| format!("is a part of {}", holders.join(", "))));
         let table = Table::read(&mut device).ok();
-        Ok(Some(Opened { device, table, shown: if is_shown { labels } else { Vec::new() } }))
+        Ok(Some(Opened { device, table, shown: if is_primary { labels } else { Vec::new() } }))
     }
 
     fn cannot_be_opened(&mut self, reason: &OpenError) {
@@ -227,12 +223,6 @@ impl Candidate {
         };
         self.identity = Identity { bus, model, serial };
     }
-}
-
-/// What the backup says of a disk of which Linux reads nothing; or why there is none.
-fn by_backup(device: &mut BlockDevice) -> Result<SeenByLinux, table::Error> {
-    let table = Table::read(device)?;
-    Ok(SeenByLinux { disk_guid: table.disk_guid(), partitions: table.source.partitions() })
 }
 
 /// The text of a SCSI disk's page of vital product data (SPC-4, 7.8.15): after a header of four bytes.

@@ -35,15 +35,6 @@ pub struct Table {
     sector_size: u32,
 }
 
-/// What the primary table alone says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenByLinux {
-    /// The disk's GUID.
-    pub disk_guid: Guid,
-    /// The partitions that Linux shows.
-    pub partitions: Vec<Partition>,
-}
-
 /// The state of the copy that Linux reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Primary {
@@ -77,21 +68,55 @@ pub struct End {
     pub last_usable_lba: u64,
 }
 
-impl Table {
-    /// Reads and judges a disk's table.
-    pub fn read(disk: &mut dyn Disk) -> Result<Table, Error> {
+/// What a disk has, at a glance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// The disk's GUID.
+    pub disk_guid: Guid,
+    /// Its partitions.
+    pub partitions: Vec<Partition>,
+    /// Whether the copy that Linux reads says so; else it is a backup, and Linux shows none.
+    pub is_primary: bool,
+}
+
+/// The copy that counts.
+struct Source {
+    mbr: ProtectiveMbr,
+    copy: TableCopy,
+    /// What is wrong with the primary, where the copy is a backup.
+    defect: Option<Defect>,
+}
+
+impl Source {
+    fn read(disk: &mut dyn Disk) -> Result<Source, Error> {
         if disk.sectors() == 0 {
             return Err(MbrError::None.into());
         }
         let first_sector = read_sectors(disk, 0, 1)?;
         let mbr = ProtectiveMbr::parse(first_sector, || Header::read(disk, PRIMARY_LBA).is_ok())?;
-        let (source, defect) = match TableCopy::read(disk, PRIMARY_LBA) {
+        let (copy, defect) = match TableCopy::read(disk, PRIMARY_LBA) {
             Ok(primary) => (primary, None),
             Err(defect) if defect.is_damage() => (find_backup(disk, &mbr, &defect)?, Some(defect)),
             Err(Defect::DiskTooSmall { last, disk_end }) => return Err(Error::DiskTooSmall { last, disk_end }),
             Err(Defect::Unreadable { lba, reason }) => return Err(Error::Unreadable { lba, reason }),
             Err(defect) => return Err(Error::Unusable(defect)),
         };
+        Ok(Source { mbr, copy, defect })
+    }
+}
+
+/// The partitions of a copy that Linux would show: none that has no size or ends behind the disk.
+fn shown_by_linux(copy: &TableCopy, disk: &dyn Disk) -> Vec<Partition> {
+    let disk_size = disk.sectors().saturating_mul(u64::from(disk.sector_size()));
+    let mut partitions = copy.partitions();
+    partitions.retain(|partition| partition.extent.size > 0 && partition.extent.end() <= disk_size);
+    partitions
+}
+
+impl Table {
+    /// Reads and judges a disk's table.
+    pub fn read(disk: &mut dyn Disk) -> Result<Table, Error> {
+        let Source { mbr, copy: source, defect } = Source::read(disk)?;
         let (primary, home) = match defect {
             None => primary_state(&source.header)?,
             Some(defect) => (Primary::Damaged(defect), find_home(disk, &source)?),
@@ -111,15 +136,18 @@ impl Table {
         Ok(Table { source, primary, home, end, backup, stale_backups, mbr, sector_size })
     }
 
-    /// What Linux reads of a disk, whatever else may be odd about its table; `None` when it shows no partitions.
-    pub fn seen_by_linux(disk: &mut dyn Disk) -> Option<SeenByLinux> {
+    /// Which partitions a disk has, without a judgement of its table: reads no more than it must.
+    pub fn glance(disk: &mut dyn Disk) -> Result<Glance, Error> {
+        let Source { copy, defect, .. } = Source::read(disk)?;
+        let partitions = shown_by_linux(&copy, disk);
+        Ok(Glance { partitions, disk_guid: copy.header.disk_guid(), is_primary: defect.is_none() })
+    }
+
+    /// The partitions that Linux shows of a disk, whatever else may be odd about its table; `None` when it shows none.
+    pub fn seen_by_linux(disk: &mut dyn Disk) -> Option<Vec<Partition>> {
         let first_sector = read_sectors(disk, 0, 1).ok()?;
         ProtectiveMbr::parse(first_sector, || true).ok()?;
-        let disk_size = disk.sectors().saturating_mul(u64::from(disk.sector_size()));
-        let primary = TableCopy::read(disk, PRIMARY_LBA).ok()?;
-        let mut partitions = primary.partitions();
-        partitions.retain(|partition| partition.extent.size > 0 && partition.extent.end() <= disk_size);
-        Some(SeenByLinux { disk_guid: primary.header.disk_guid(), partitions })
+        Some(shown_by_linux(&TableCopy::read(disk, PRIMARY_LBA).ok()?, disk))
     }
 
     /// The disk's GUID.

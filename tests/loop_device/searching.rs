@@ -491,3 +491,34 @@ fn links_that_nobody_can_prove_are_a_refusal_and_so_is_a_missing_udev() {
     assert!(text(&output.stderr).contains("udevadm is not there: links = true needs it"), "{}", text(&output.stderr));
     assert_eq!(content_hash(&device.image()), before);
 }
+
+/// At every boot each disk of the machine is looked at: what that costs for one that is not the boot disk.
+#[test]
+fn each_further_disk_costs_at_most_12_system_calls_and_40_kib() {
+    let device = disk(&["cost-boot"]);
+    let config = config(&device, "[\"cost-boot\"]");
+    assert!(device.run("apply", &config).status.success());
+    let blank = Device::with_builder(&Builder { partitions: Vec::new(), ..Builder::new(512, 32) }, 64 * MIB);
+    File::options().write(true).open(&blank.node).unwrap().write_all_at(&vec![0; MIB as usize], 0).unwrap();
+    let torn = disk(&["cost-other"]);
+    File::options().write(true).open(&torn.node).unwrap().write_all_at(&[0xff; 512], 512).unwrap();
+    let others = [disk(&["cost-other"]), blank, torn];
+    let trace = device.directory.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-o"]).arg(&trace).arg(traceable()).args(["apply", "-c"]).arg(&config);
+    let output = strace.env_remove("JOURNAL_STREAM").output().unwrap();
+    assert!(text(&output.stdout).ends_with("nothing is missing\n"), "{}", text(&output.stderr));
+    let trace = fs::read_to_string(&trace).unwrap();
+    for (other, what) in others.iter().zip(["a table", "nothing", "a damaged table"]) {
+        let is_its_own = |line: &&str| {
+            line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == other.name())
+                && !line.contains("getdents")
+        };
+        let calls: Vec<&str> = trace.lines().filter(is_its_own).collect();
+        let read = |line: &&str| line.contains("read").then(|| line.rsplit("= ").next()?.trim().parse::<u64>().ok())?;
+        let bytes: u64 = calls.iter().filter_map(read).sum();
+        println!("a further disk with {what}: {} system calls, {bytes} bytes", calls.len());
+        assert!(!calls.is_empty() && bytes > 0);
+        assert!(calls.len() <= 12 && bytes <= 40 << 10, "{what}: {bytes} bytes, {}", calls.join("\n"));
+    }
+}
