@@ -1,17 +1,23 @@
 //! Evidence by the device tree: what a Raspberry Pi's firmware says of the disk that it has booted from.
 //!
-//! Pure. Properties are 32-bit big-endian cells below `/chosen/bootloader`; their meaning is from Raspberry Pi's
+//! Pure. Properties below `/chosen/bootloader` are 32-bit big-endian cells; their meaning is from Raspberry Pi's
 //! documentation of device trees ("bootloader properties") and of `BOOT_ORDER`.
 
 use crate::boot_disk::hardware::{Device, Route, Usb};
 
-/// Where the firmware has booted from; `cell` gives a property. Nothing where it does not say, and a route that says
-/// nothing where that was no disk.
-pub fn route(cell: &dyn Fn(&str) -> Option<u32>) -> Option<Route> {
-    let device = match cell("boot-mode")? {
+/// Where the firmware has booted from; `property` reads one, by its path below `/chosen`. Nothing where it does not say,
+/// and a route that says nothing where that was no disk.
+pub fn route(property: &dyn Fn(&str) -> Option<Vec<u8>>) -> Option<Route> {
+    let cell = |name: &str| property(&format!("bootloader/{name}"))?.try_into().ok().map(u32::from_be_bytes);
+    let boot_mode = cell("boot-mode")?;
+    // With U-Boot in between, the firmware only says where that came from; the kernel may be from elsewhere.
+    if property("u-boot,version").is_some() {
+        return Some(Route::default());
+    }
+    let device = match boot_mode {
         1 => Some(Device::Mmc(None)),
         // Through a controller of its own, or through the one in the SoC.
-        4 | 5 => Some(Device::Usb(usb(cell))),
+        4 | 5 => Some(Device::Usb(usb(&cell))),
         6 => Some(Device::Nvme(None, None)),
         // Network, USB device mode, HTTP, and whatever comes next.
         _ => None,
@@ -30,9 +36,4 @@ fn usb(cell: &dyn Fn(&str) -> Option<u32>) -> Usb {
     let hub_ports = (0..5).map(|tier| ((route >> (4 * tier)) & 0xf) as u8).take_while(|port| *port != 0);
     let ports = [root_port].into_iter().chain(hub_ports).collect();
     Usb { ports, version, lun: part("lun").map(u16::from) }
-}
-
-/// A property's cell; nothing when it is anything else.
-pub fn cell(property: &[u8]) -> Option<u32> {
-    property.try_into().ok().map(u32::from_be_bytes)
 }

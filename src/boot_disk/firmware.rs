@@ -1,8 +1,6 @@
 //! What the firmware says of the disk that it has booted from. Read once and late: it does not change, and a boot on
 //! which nothing is missing has no need of it.
 
-use std::io;
-
 use crate::boot_disk::hardware::Route;
 use crate::boot_disk::{device_tree, efi};
 use crate::kernel;
@@ -79,17 +77,13 @@ fn variable_of<T>(name: &str, vendor: &str, parse: impl Fn(&[u8]) -> Result<Opti
     })
 }
 
-/// Where U-Boot stands in between, the firmware only says where that came from; the kernel may be from elsewhere.
 fn raspberry_pi() -> Option<Hardware> {
-    let read = |path: &str| -> io::Result<Option<Vec<u8>>> { kernel::device_tree_property(&format!("chosen/{path}")) };
-    let cell = |name: &str| {
-        read(&format!("bootloader/{name}")).unwrap_or_else(|reason| {
-            log::warn!("the device tree's /chosen/bootloader/{name} is of no use: {reason}");
+    let property = |name: &str| {
+        kernel::device_tree_property(&format!("chosen/{name}")).unwrap_or_else(|reason| {
+            log::warn!("the device tree's /chosen/{name} is of no use: {reason}");
             None
         })
     };
-    let route = device_tree::route(&|name| cell(name).as_deref().and_then(device_tree::cell))?;
-    let uses_u_boot = read("u-boot,version").is_ok_and(|version| version.is_some());
-    let route = if uses_u_boot { Route::default() } else { route };
+    let route = device_tree::route(&property)?;
     Some(Hardware { source: "the Raspberry Pi firmware's boot-mode".to_owned(), route })
 }

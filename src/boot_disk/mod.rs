@@ -5,12 +5,12 @@
 //! weighs it. To add evidence, add a file, a fact and an arm. A disk that cannot be written counts like any other: if that
 //! one was booted, its clone is not the one to write to.
 
-mod decision;
-mod device_path;
-mod device_tree;
-mod efi;
+pub mod decision;
+pub mod device_path;
+pub mod device_tree;
+pub mod efi;
 mod firmware;
-mod hardware;
+pub mod hardware;
 mod label;
 mod look;
 

@@ -7,6 +7,7 @@ pub mod builder;
 pub mod card;
 pub mod dump;
 pub mod linux;
+pub mod machine;
 pub mod wrong_orders;
 
 use std::fs::File;
