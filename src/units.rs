@@ -126,7 +126,7 @@ pub fn show_seconds(time: Duration) -> String {
 }
 
 /// A GUID in the byte order of its text form (RFC 9562); a GPT stores the first three fields little endian
-/// (UEFI appendix A), which only the table codec does.
+/// (UEFI appendix A), which only what comes from such bytes does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Guid(pub [u8; 16]);
 

@@ -156,7 +156,7 @@ fn hard_drive(data: &[u8]) -> Option<Guid> {
     const GPT: u8 = 2;
     const SIGNATURE_IS_GUID: u8 = 2;
     let signature: [u8; 16] = data.get(20..36)?.try_into().ok()?;
-    (data.get(36..38)? == [GPT, SIGNATURE_IS_GUID]).then_some(Guid(signature))
+    (data.get(36..38)? == [GPT, SIGNATURE_IS_GUID]).then_some(Guid::from_disk(signature))
 }
 
 fn u16_at(data: &[u8], at: usize) -> Option<u16> {
@@ -165,4 +165,104 @@ fn u16_at(data: &[u8], at: usize) -> Option<u16> {
 
 fn u32_at(data: &[u8], at: usize) -> Option<u32> {
     data.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(kind: u8, subtype: u8, data: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(data.len() + 4).unwrap().to_le_bytes();
+        [&[kind, subtype, length[0], length[1]], data].concat()
+    }
+
+    fn path(nodes: &[Vec<u8>]) -> Vec<u8> {
+        [nodes.concat(), node(END, 0xff, &[])].concat()
+    }
+
+    fn pci_root(uid: u8) -> Vec<u8> {
+        node(ACPI, 1, &[0xd0, 0x41, 0x03, 0x0a, uid, 0, 0, 0])
+    }
+
+    fn pci(device: u8, function: u8) -> Vec<u8> {
+        node(HARDWARE, 1, &[function, device])
+    }
+
+    #[test]
+    fn each_kind_of_disk_is_read() {
+        let route = |nodes: &[Vec<u8>]| parse(&path(nodes)).unwrap().route;
+        let on_pci = |device: Vec<u8>| route(&[pci_root(2), pci(0x1d, 1), pci(0, 0), device]);
+        let nvme = [&[1, 0, 0, 0][..], &[0; 8]].concat();
+        let with_identifier = [&[2, 0, 0, 0][..], &[1, 2, 3, 4, 5, 6, 7, 8]].concat();
+        assert_eq!(on_pci(node(MESSAGING, 23, &nvme)).device, Some(Device::Nvme(Some(1), None)));
+        let identifier = Some([1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(on_pci(node(MESSAGING, 23, &with_identifier)).device, Some(Device::Nvme(Some(2), identifier)));
+        assert_eq!(on_pci(node(MESSAGING, 18, &[3, 0, 0xff, 0xff, 0, 0])).device, Some(Device::Ata(3)));
+        assert_eq!(on_pci(node(MESSAGING, 2, &[4, 0, 5, 0])).device, Some(Device::Scsi(4, 5)));
+        assert_eq!(on_pci(node(MESSAGING, 26, &[0])).device, Some(Device::Mmc(Some(Card::Sd))));
+        assert_eq!(on_pci(node(MESSAGING, 29, &[0])).device, Some(Device::Mmc(Some(Card::Emmc))));
+        let whole = on_pci(node(MESSAGING, 99, &[]));
+        let functions = vec![Function { device: 0x1d, function: 1 }, Function { device: 0, function: 0 }];
+        assert_eq!(whole, Route { root: Some(2), pci: functions, device: None });
+        let usb = [
+            pci_root(0),
+            pci(4, 0),
+            node(MESSAGING, 5, &[1, 0]),
+            node(MESSAGING, 5, &[2, 0]),
+            node(MESSAGING, 17, &[7]),
+        ];
+        let wanted = Usb { ports: vec![2, 3], version: None, lun: Some(7) };
+        assert_eq!(route(&usb).device, Some(Device::Usb(wanted)));
+        assert_eq!(route(&usb).to_string(), "a USB disk at port 2.3, unit 7 of PCI 04.0");
+    }
+
+    #[test]
+    fn what_starts_nowhere_is_known_by_its_kind_only() {
+        let somebodys = node(HARDWARE, 4, &[0; 16]);
+        let route = |device: Vec<u8>| parse(&path(&[somebodys.clone(), pci(3, 0), device])).unwrap().route;
+        let only = |device| Route { device, ..Route::default() };
+        assert_eq!(route(node(MESSAGING, 26, &[1])), only(Some(Device::Mmc(Some(Card::Sd)))));
+        assert_eq!(route(node(MESSAGING, 5, &[1, 0])), only(Some(Device::Usb(Usb::default()))));
+        assert_eq!(route(node(MESSAGING, 18, &[3, 0, 0xff, 0xff, 0, 0])), only(None));
+        assert_eq!(parse(&path(&[pci_root(0), pci(3, 0), somebodys, pci(0, 0)])).unwrap().route, Route::default());
+    }
+
+    #[test]
+    fn the_short_form_names_a_partition_and_no_hardware() {
+        let mut data = [0; 38];
+        data[20..36].copy_from_slice(b"partition no 001");
+        data[36..].copy_from_slice(&[2, 2]);
+        let short = parse(&path(&[node(MEDIA, 1, &data), node(MEDIA, 4, b"f\0\0\0")])).unwrap();
+        assert_eq!(
+            short,
+            DevicePath { route: Route::default(), partition: Some(Guid::from_disk(*b"partition no 001")) }
+        );
+        // That of an MBR has no GUID.
+        data[36..].copy_from_slice(&[1, 1]);
+        assert_eq!(parse(&path(&[node(MEDIA, 1, &data)])).unwrap(), DevicePath::default());
+        assert_eq!(parse(&path(&[node(MEDIA, 1, &data[..20])])).unwrap(), DevicePath::default());
+    }
+
+    #[test]
+    fn a_path_that_loops_or_leaves_the_option_is_malformed() {
+        assert_eq!(parse(&[]), Err(Malformed::Long { at: 0, left: 0 }));
+        assert_eq!(parse(&[1, 1, 0, 0]), Err(Malformed::Short { at: 0, length: 0 }));
+        assert_eq!(parse(&[1, 1, 3, 0, 0, 0]), Err(Malformed::Short { at: 0, length: 3 }));
+        assert_eq!(parse(&[1, 1, 0xff, 0xff, 0, 0]), Err(Malformed::Long { at: 0, left: 6 }));
+        let endless = pci(1, 0).repeat(1000);
+        assert_eq!(parse(&endless), Err(Malformed::Long { at: 6000, left: 0 }));
+        // Nodes that are too short for what they are say nothing.
+        for (kind, subtype) in [
+            (HARDWARE, 1),
+            (ACPI, 1),
+            (MESSAGING, 2),
+            (MESSAGING, 5),
+            (MESSAGING, 17),
+            (MESSAGING, 18),
+            (MESSAGING, 23),
+            (MEDIA, 1),
+        ] {
+            assert_eq!(parse(&path(&[node(kind, subtype, &[])])), Ok(DevicePath::default()), "{kind} {subtype}");
+        }
+    }
 }

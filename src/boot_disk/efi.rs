@@ -122,4 +122,34 @@ mod tests {
         let large = vec![0x41; 4 << 20];
         assert!(partition_guid(&large).unwrap_err().to_string().len() < 200);
     }
+
+    /// A boot option's variable: `description`, a path of one SD card, and other data that is nobody's business.
+    fn option(description: &str) -> Vec<u8> {
+        let path = [3, 26, 5, 0, 0, 0x7f, 0xff, 4, 0];
+        let text: Vec<u8> = description.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        [&[7, 0, 0, 0, 1, 0, 0, 0, 9, 0], &text[..], &path, b"more"].concat()
+    }
+
+    #[test]
+    fn a_boot_option_leads_to_a_disk() {
+        let read = |content: &[u8]| boot_option(content).map(|option| option.unwrap());
+        let card = read(&option("SD card")).unwrap();
+        assert_eq!((&card.description[..], &card.path.route.to_string()[..]), ("SD card", "an SD card"));
+        assert_eq!(read(&option("\u{1b}[2J")).unwrap().description, "\\u{1b}[2J");
+        assert!(read(&option(&"x".repeat(1000))).unwrap().description.len() < 60);
+        assert_eq!(boot_option(&[]), Ok(None), "never committed");
+        let whole = option("SD card");
+        for length in 1..whole.len() - b"more".len() {
+            assert!(boot_option(&whole[..length]).is_err(), "cut to {length}");
+        }
+        assert!(boot_option(&vec![0x41; 4 << 20]).is_err());
+        assert!(boot_option(&vec![0; 4 << 20]).is_err());
+    }
+
+    #[test]
+    fn boot_current_is_a_number() {
+        assert_eq!(boot_option_name(&[6, 0, 0, 0, 0xab, 1]), Ok(Some("Boot01AB".to_owned())));
+        assert_eq!(boot_option_name(&[]), Ok(None));
+        assert_eq!(boot_option_name(&[6, 0, 0, 0, 1]), Err(Malformed::Short(5)));
+    }
 }

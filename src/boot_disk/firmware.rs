@@ -65,7 +65,7 @@ fn partition() -> Option<Named> {
 fn boot_option() -> Option<(String, efi::BootOption)> {
     let name = variable_of("BootCurrent", efi::GLOBAL_VENDOR, efi::boot_option_name)?;
     let option = variable_of(&name, efi::GLOBAL_VENDOR, efi::boot_option)?;
-    Some((format!("EFI boot option {name} (\"{}\")", option.description), option))
+    Some((format!("EFI {name} (\"{}\")", option.description), option))
 }
 
 fn variable_of<T>(name: &str, vendor: &str, parse: impl Fn(&[u8]) -> Result<Option<T>, efi::Malformed>) -> Option<T> {

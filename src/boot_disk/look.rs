@@ -183,8 +183,8 @@ impl Candidate {
         if let Some(Named { source, guid }) = &firmware.partition {
             self.facts.is_named = self.partitions.contains(guid);
             match self.facts.is_named {
-                true => self.said.push(format!("{source} names its partition {guid}")),
-                false if self.facts.fits => self.said.push(format!("{source} names no partition of it")),
+                true => self.said.push(format!("{source} names a partition of it")),
+                false if self.facts.fits => self.said.push(format!("{source} names none of its partitions")),
                 false => {}
             }
         }

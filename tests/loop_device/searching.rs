@@ -271,6 +271,7 @@ const STRANGE: &str = "44444444-4444-4444-8444-444444444444";
 const LONE: &str = "55555555-5555-4555-8555-555555555555";
 const LINKED: &str = "77777777-7777-4777-8777-777777777777";
 const UNLINKED: &str = "88888888-8888-4888-8888-888888888888";
+const OWN: &str = "99999999-9999-4999-8999-999999999999";
 const OTHER: &str = "66666666-6666-4666-8666-666666666666";
 
 #[test]
@@ -521,4 +522,72 @@ fn each_further_disk_costs_at_most_12_system_calls_and_40_kib() {
         assert!(!calls.is_empty() && bytes > 0);
         assert!(calls.len() <= 12 && bytes <= 40 << 10, "{what}: {bytes} bytes, {}", calls.join("\n"));
     }
+}
+
+#[test]
+fn an_anchor_on_each_of_two_disks_is_no_disk_and_of_three_the_one_with_its_own_guid_is_taken() {
+    let split = [disk(&["split-boot"]), disk(&["split-store"])];
+    let output = boot("apply", "", &config(&split[0], "[\"split-boot\", \"split-store\"]"), &[]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{stderr}");
+    for (device, lacks) in split.iter().zip(["split-store", "split-boot"]) {
+        let line = format!("  {} (64.0 MiB): no partition \"{lacks}\"\n", device.node);
+        assert!((stderr.clone() + "\n").contains(&line), "{stderr}");
+    }
+    let three = [disk(&["three-boot"]), disk(&["three-boot"]), disk(&["three-boot"])];
+    set_guid(&three[1], OWN);
+    let config = config(&three[0], "[\"three-boot\"]");
+    let clones = three[0].image();
+    let before = [content_hash(&clones), content_hash(&three[2].image())];
+    // The GUID that both clones have, which the builder gave them.
+    let cloned = [("LoaderDevicePartUUID", variable("74726170-7469-6f69-6e20-6e6f20303031"))];
+    assert_eq!(boot_with_efi("apply", "", &cloned, &config, &[]).status.code(), Some(69));
+    let own = [("LoaderDevicePartUUID", variable(OWN))];
+    let output = boot_with_efi("apply", "", &own, &config, &[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(labels_of(&three[1]), ["three-boot", "wished"]);
+    assert_eq!([content_hash(&clones), content_hash(&three[2].image())], before);
+}
+
+#[test]
+fn a_disk_that_is_exchanged_between_search_and_lock_is_not_written_to() {
+    let device = disk(&["swap-boot"]);
+    let config = device.config(&fs::read_to_string(config(&device, "[\"swap-boot\"]")).unwrap().replace("1s", "30s"));
+    let held = File::open(&device.node).unwrap();
+    held.lock().unwrap();
+    let waiting = waiting(&config);
+    File::options().write(true).open(device.image()).unwrap().set_len(128 * MIB).unwrap();
+    assert!(tool("losetup", &["--set-capacity", &device.node]).status.success());
+    let before = content_hash(&device.image());
+    drop(held);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", text(&output.stderr));
+    assert_eq!(content_hash(&device.image()), before);
+}
+
+#[test]
+fn odd_disks_beside_the_boot_disk_are_no_trouble_and_odd_labels_are_never_raw_on_a_console() {
+    let many: Vec<(u32, u64, u64, &'static str)> =
+        (0..256u32).map(|n| (n + 1, 4096 + u64::from(n) * 8, 4103 + u64::from(n) * 8, "many")).collect();
+    let many = Builder { partitions: many, entries: 256, user_data: false, ..Builder::new(512, 32) };
+    let many = Device::with_builder(&many, 64 * MIB);
+    let unreadable = disk(&["odd-boot"]);
+    File::options().write(true).open(unreadable.image()).unwrap().set_len(512).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    File::create(directory.path().join("disk.img")).unwrap();
+    let empty = Device::attach(directory, 0, &[]);
+    let odd = disk(&["odd-boot", "a/b c", "\u{1b}[2J\nx"]);
+    let config = config(&odd, "[\"odd-boot\", \"a/b c\", \"*2J*\"]");
+    let output = boot("locate", "", &config, &[]);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    assert!(stdout.contains("\n   a/b c ") && stdout.contains("\n   \\u{1b}[2J\\nx "), "{stdout}");
+    assert!(!stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'));
+    assert!(stdout.contains(&format!("not {} (64.0 MiB): no partition", many.node)), "{stdout}");
+    assert!(!stdout.contains(&format!("{} ", empty.node)), "{stdout}");
+    // What cannot be read could be its twin.
+    let warning = format!("warning: {} could not be looked at, and may carry the labels, too: ", unreadable.node);
+    assert!(stderr.contains(&warning), "{stderr}");
+    let output = boot("apply", "", &config, &[]);
+    assert!(output.status.success() && text(&output.stderr).contains(&warning), "{}", text(&output.stderr));
 }

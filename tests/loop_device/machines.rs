@@ -1,0 +1,114 @@
+//! The program on recorded machines: their sysfs, EFI variables and device tree stand in for ours, and loop devices for
+//! their disks. All disks are bit clones.
+
+use std::os::unix::fs::symlink;
+
+use crate::support::machine::{Boot, Machine};
+use crate::*;
+
+/// The machine as the program sees it: directories to be mounted over ours.
+struct Stage {
+    directory: TempDir,
+    devices: Vec<Device>,
+}
+
+impl Stage {
+    /// With clones in these of its disks; the others are not there.
+    fn new(machine: &Machine, boot: &Boot, present: &[&str]) -> Stage {
+        let stage = Stage { directory: tempfile::tempdir().unwrap(), devices: Vec::new() };
+        let mut devices = Vec::new();
+        for (path, text) in &machine.attributes {
+            stage.write(&format!("sys{path}"), format!("{text}\n").as_bytes());
+        }
+        for (number, (name, path)) in
+            machine.disks.iter().enumerate().filter(|(_, (name, _))| present.contains(&&name[..]))
+        {
+            let clone = Device::with_builder(
+                &Builder {
+                    partitions: vec![(1, 2048, 4095, "boot"), (2, 4096, 6143, "nix-store_v0")],
+                    user_data: false,
+                    ..Builder::new(512, 32)
+                },
+                64 * MIB,
+            );
+            let minor = clone.name().strip_prefix("loop").unwrap();
+            let uevent = format!("MAJOR=7\nMINOR={minor}\nDEVNAME={name}\nDEVTYPE=disk\nDISKSEQ={}\n", number + 1);
+            stage.write(&format!("sys{path}/uevent"), uevent.as_bytes());
+            stage.write(&format!("sys{path}/size"), format!("{}\n", 64 * MIB / 512).as_bytes());
+            fs::create_dir_all(stage.path(&format!("sys{path}/holders"))).unwrap();
+            let (device, _name) = path.rsplit_once('/').unwrap();
+            symlink(
+                stage.path(&format!("sys{}", device.strip_suffix("/block").unwrap_or(device))),
+                stage.path(&format!("sys{path}/device")),
+            )
+            .unwrap();
+            fs::create_dir_all(stage.path("sys/block")).unwrap();
+            symlink(format!("..{path}"), stage.path(&format!("sys/block/{name}"))).unwrap();
+            fs::create_dir_all(stage.path("dev")).unwrap();
+            assert!(
+                tool("cp", &["-a", &clone.node, stage.path(&format!("dev/{name}")).to_str().unwrap()]).status.success()
+            );
+            devices.push(clone);
+        }
+        for (name, content) in &boot.efi {
+            stage.write(&format!("sys/firmware/efi/efivars/{name}"), content);
+        }
+        for (name, content) in &boot.tree {
+            stage.write(&format!("sys/firmware/devicetree/base/{name}"), content);
+        }
+        let config = "[boot-disk]\nwait=\"1s\"\nlabels=[\"boot\", \"nix-store_*\"]\n\
+                      [[partition]]\nlabel=\"wished\"\ntype=\"linux-generic\"\nsize-max=\"10M\"\n";
+        stage.write("makeroom.toml", config.as_bytes());
+        stage.write("cmdline", b"quiet\n");
+        Stage { devices, ..stage }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        for node in ["null", "urandom"] {
+            tool("cp", &["-a", &format!("/dev/{node}"), self.path("dev").to_str().unwrap()]);
+        }
+        let run = program();
+        let script = "mount --bind $1/cmdline /proc/cmdline && mount -t tmpfs none /run && mount --bind $1/sys /sys && \
+                      mount --bind $1/dev /dev && shift && exec \"$@\"";
+        let mut namespace = Command::new("unshare");
+        namespace.args(["--mount", "sh", "-c", script, "sh"]).arg(self.directory.path());
+        namespace.arg(run.get_program()).args(run.get_args()).args(arguments).arg("-c").arg(self.path("makeroom.toml"));
+        namespace.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env("LC_ALL", "C").output().unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("exit {}\n{}{}", output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn of_bit_clones_the_one_that_was_booted_is_located_with_all_evidence() {
+    let mut all = String::new();
+    for machine in Machine::all() {
+        let present: Vec<&str> = machine.disks.iter().map(|(name, _)| &name[..]).collect();
+        for boot in &machine.boots {
+            let stage = Stage::new(&machine, boot, &present);
+            let hashes = || stage.devices.iter().map(|device| content_hash(&device.image())).collect::<Vec<_>>();
+            let before = hashes();
+            let output = stage.run(&["locate"]);
+            all += &format!("# {}, booted from {} {}\n{}\n", machine.name, boot.from, boot.remark, said(&output));
+            let named = format!("the boot disk is /dev/{}\n", boot.from);
+            assert!(
+                output.status.code() == Some(69) || text(&output.stdout).ends_with(&named) || boot.from == "nobody",
+                "{all}"
+            );
+            assert_eq!(hashes(), before);
+        }
+    }
+    snapbox::assert_data_eq!(all, snapbox::file!["../snapshots/located.txt"].raw());
+}
