@@ -581,7 +581,7 @@ fn odd_disks_beside_the_boot_disk_are_no_trouble_and_odd_labels_are_never_raw_on
     let output = boot("locate", "", &config, &[]);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stderr}");
-    assert!(stdout.contains("\n   a/b c ") && stdout.contains("\n   \\u{1b}[2J\\nx "), "{stdout}");
+    assert!(stdout.contains("\n   a/b c ") && stdout.contains("\n   \\u{1b}[2J\\u{a}x "), "{stdout}");
     assert!(!stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'));
     assert!(stdout.contains(&format!("not {} (64.0 MiB): no partition", many.node)), "{stdout}");
     assert!(!stdout.contains(&format!("{} ", empty.node)), "{stdout}");
