@@ -273,3 +273,96 @@ impl fmt::Display for Route {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// sysfs with these attributes and nothing else.
+    struct Only(&'static [(&'static str, &'static str)]);
+
+    impl Sysfs for Only {
+        fn text(&self, path: &str) -> Option<String> {
+            self.0.iter().find(|(known, _)| *known == path).map(|(_, text)| (*text).to_owned())
+        }
+
+        fn names(&self, path: &str) -> Vec<String> {
+            self.0
+                .iter()
+                .filter_map(|(known, _)| Some(known.strip_prefix(path)?.split('/').next()?.to_owned()))
+                .collect()
+        }
+    }
+
+    const SILENT: Only = Only(&[]);
+
+    fn nvme(functions: &[(u8, u8)], identifier: Option<[u8; 8]>) -> Route {
+        let pci =
+            functions.iter().map(|(device, function)| Function { device: *device, function: *function }).collect();
+        Route { root: Some(0), pci, device: Some(Device::Nvme(Some(1), identifier)) }
+    }
+
+    #[test]
+    fn a_controller_is_known_by_the_whole_way_to_it() {
+        let path = "/devices/pci0000:00/0000:00:1d.4/0000:3b:00.0/nvme/nvme0/nvme0n1";
+        for (functions, wanted) in [
+            (&[(0x1d, 4), (0, 0)][..], Agreement::Agrees),
+            (&[(0x1d, 4)], Agreement::Disagrees),
+            (&[(0x1d, 4), (0, 0), (0, 0)], Agreement::Disagrees),
+            (&[(0x1d, 0), (0, 0)], Agreement::Disagrees),
+            (&[], Agreement::Agrees),
+        ] {
+            assert_eq!(nvme(functions, None).compare(path, &SILENT), wanted, "{functions:?}");
+        }
+        let route = nvme(&[(0x1d, 4), (0, 0)], None);
+        assert_eq!(route.compare(path, &Only(&[("/devices/pci0000:00/firmware_node/uid", "1")])), Agreement::Disagrees);
+        let second = "/devices/pci0000:00/0000:00:1d.4/0000:3b:00.0/nvme/nvme0/nvme0n2/nsid";
+        let namespace = Only(&[("/devices/pci0000:00/0000:00:1d.4/0000:3b:00.0/nvme/nvme0/nvme0n2/nsid", "2")]);
+        assert_eq!(route.compare(second.strip_suffix("/nsid").unwrap(), &namespace), Agreement::Disagrees);
+        assert_eq!(route.compare("/devices/virtual/block/loop0", &SILENT), Agreement::Disagrees);
+        assert_eq!(Route::default().compare(path, &SILENT), Agreement::Silent);
+        assert_eq!(Route { root: Some(0), ..Route::default() }.compare(path, &SILENT), Agreement::Silent);
+    }
+
+    #[test]
+    fn behind_a_bus_within_a_bus_only_an_identifier_tells() {
+        let vmd = "/devices/pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:06.0/10000:e1:00.0/nvme/nvme0/nvme0n1";
+        let joined = "/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1";
+        for path in [vmd, joined] {
+            let (eui, other) = (format!("{path}/eui"), "00 25 38 5b 01 40 5e 8c");
+            let identifier = Some([0, 0x25, 0x38, 0x5b, 1, 0x40, 0x5e, 0x8b]);
+            let with = |text: &'static str| Only(Vec::leak(vec![(&*String::leak(eui.clone()), text)]));
+            let route = nvme(&[(0x0e, 0), (6, 0), (0, 0)], identifier);
+            assert_eq!(route.compare(path, &SILENT), Agreement::Silent, "{path}");
+            assert_eq!(route.compare(path, &with("00 25 38 5b 01 40 5e 8b")), Agreement::Agrees, "{path}");
+            assert_eq!(route.compare(path, &with("8b 5e 40 01 5b 38 25 00")), Agreement::Agrees, "{path}");
+            assert_eq!(route.compare(path, &with(other)), Agreement::Disagrees, "{path}");
+            assert_eq!(
+                nvme(&[(0x0e, 0), (6, 0), (0, 0)], None).compare(path, &with(other)),
+                Agreement::Silent,
+                "{path}"
+            );
+        }
+        // The same identifier on two controllers is a known defect of cheap ones.
+        let path = "/devices/pci0000:00/0000:00:01.0/nvme/nvme0/nvme0n1";
+        let same = Only(&[("/devices/pci0000:00/0000:00:01.0/nvme/nvme0/nvme0n1/eui", "01 01 01 01 01 01 01 01")]);
+        assert_eq!(nvme(&[(2, 0)], Some([1; 8])).compare(path, &same), Agreement::Disagrees);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_say_is_neither_yes_nor_no() {
+        let route = |device| Route { device: Some(device), ..Route::default() };
+        let card = "/devices/platform/mmc/mmc_host/mmc0/mmc0:0001/block/mmcblk0";
+        assert_eq!(route(Device::Mmc(Some(Card::Sd))).compare(card, &SILENT), Agreement::Silent);
+        let ata = "/devices/pci0000:00/0000:00:1f.2/ata3/host2/target2:0:0/2:0:0:0/block/sda";
+        assert_eq!(route(Device::Ata(2)).compare(ata, &SILENT), Agreement::Silent);
+        assert_eq!(route(Device::Ata(2)).compare(card, &SILENT), Agreement::Disagrees);
+        assert_eq!(route(Device::Scsi(0, 0)).compare(ata, &SILENT), Agreement::Agrees);
+        assert_eq!(route(Device::Scsi(0, 1)).compare(ata, &SILENT), Agreement::Disagrees);
+        let odd = "/devices/pci0000:00/0000:00:14.0/usb1/1-x/1-x:1.0/host6/target6:0:0/6:0:0:0/block/sda";
+        let usb = |ports: &[u8]| Device::Usb(Usb { ports: ports.to_vec(), version: None, lun: None });
+        assert_eq!(route(usb(&[1])).compare(odd, &SILENT), Agreement::Silent);
+        assert_eq!(route(usb(&[])).compare(odd, &SILENT), Agreement::Agrees);
+        assert_eq!(route(usb(&[])).compare(ata, &SILENT), Agreement::Disagrees);
+    }
+}

@@ -13,20 +13,22 @@ mod firmware;
 pub mod hardware;
 mod label;
 mod look;
+mod words;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use self::decision::{Decision, Facts, decide};
-use self::firmware::{Firmware, Hardware, Named};
+use self::firmware::Firmware;
 use self::hardware::Agreement;
 pub use self::look::{Candidate, Identity, Opened, Unreadable};
+use self::words::list;
 use crate::config::BootDisk;
 use crate::kernel;
 use crate::kernel::uevent::BlockEvents;
 use crate::text::escape;
-use crate::units::{show_seconds, show_size};
+use crate::units::show_seconds;
 
 /// The disk to work on.
 pub struct Found {
@@ -55,20 +57,9 @@ pub enum Error {
     /// Exit status 77.
     #[error("no permission to read any disk: run makeroom as root\n{}", list(candidates))]
     Denied { candidates: Vec<Candidate> },
-    #[error(
-        "{count} disks carry every label of [boot-disk] ({anchors}), and {firmware}. Leave only the booted one plugged \
-         in, or change the label {anchor} on the others, or name the right one with --disk or, at boot, with {remedy} on \
-         the kernel command line\n{}",
-        list(candidates)
-    )]
-    Several {
-        count: usize,
-        anchors: String,
-        anchor: String,
-        firmware: String,
-        remedy: String,
-        candidates: Vec<Candidate>,
-    },
+    #[error("{} disks carry every label of [boot-disk] ({anchors}), and {reason}\n{}",
+        candidates.iter().filter(|disk| disk.against.is_empty()).count(), list(candidates))]
+    Several { anchors: String, reason: String, candidates: Vec<Candidate> },
     #[error(
         "only one disk carries every label of [boot-disk] ({anchors}), one of them an EFI system partition, but the \
          machine was not started from it: {firmware}. Plug the booted disk in, or name the right one with --disk or, at \
@@ -204,11 +195,14 @@ impl Search {
         let says = firmware.says(&candidates);
         match decision {
             Decision::Several(all) => {
-                let possible: Vec<String> =
-                    all.iter().map(|index| format!("makeroom.disk={}", candidates[*index].node.display())).collect();
-                let anchor = self.wish.labels.first().map(|anchor| quoted(anchor)).unwrap_or_default();
-                let (count, remedy) = (all.len(), possible.join(" or "));
-                Error::Several { count, anchors, anchor, firmware: says, remedy, candidates }
+                let named = |index: &usize| format!("makeroom.disk={}", candidates[*index].node.display());
+                let reason = format!(
+                    "{says}. Leave only the booted one plugged in, or change the label {} on the others, or name the \
+                     right one with --disk or, at boot, with {} on the kernel command line",
+                    self.wish.labels.first().map(|anchor| quoted(anchor)).unwrap_or_default(),
+                    all.iter().map(named).collect::<Vec<_>>().join(" or ")
+                );
+                Error::Several { anchors, reason, candidates }
             }
             Decision::Contradiction => Error::Contradiction { anchors, firmware: says, candidates },
             _ if !candidates.is_empty() && candidates.iter().all(is_denied) => Error::Denied { candidates },
@@ -230,80 +224,4 @@ fn is_awaited(disks: &[Facts], firmware: &Firmware) -> bool {
     let by_partition = firmware.partition.is_some() && !disks.iter().any(|disk| disk.is_named);
     let speaks = firmware.hardware.as_ref().is_some_and(|hardware| hardware.route.says_something());
     by_partition || (speaks && disks.iter().all(|disk| disk.hardware == Agreement::Disagrees))
-}
-
-impl Firmware {
-    /// All of it in words, for a refusal.
-    fn says(&self, candidates: &[Candidate]) -> String {
-        let partition = self.partition.as_ref().map(|named| named.says(candidates));
-        let hardware = self.hardware.as_ref().map(|hardware| hardware.says(candidates));
-        let all: Vec<String> = partition.into_iter().chain(hardware).collect();
-        if all.is_empty() { "nothing tells which of them was booted".to_owned() } else { all.join(", and ") }
-    }
-}
-
-impl Named {
-    fn says(&self, candidates: &[Candidate]) -> String {
-        let Named { source, guid } = self;
-        match &among(candidates, |disk| disk.facts.is_named)[..] {
-            [] => format!("{source} names partition {guid}, which is on no disk"),
-            [one] => format!("{source} names partition {guid} of {one}"),
-            several => {
-                format!("{source} names partition {guid}, which is on {}: they are clones", several.join(" and "))
-            }
-        }
-    }
-}
-
-impl Hardware {
-    fn says(&self, candidates: &[Candidate]) -> String {
-        let Hardware { source, route } = self;
-        if !route.says_something() {
-            return format!("{source} does not tell the hardware");
-        }
-        match &among(candidates, |disk| disk.facts.hardware == Agreement::Agrees)[..] {
-            [] => format!("{source} leads to {route}, where none of them is"),
-            [one] => format!("{source} leads to {route}: {one}"),
-            several => format!("{source} leads to {route}, which could be {}", several.join(" and ")),
-        }
-    }
-}
-
-/// The disks of which something is true. Another disk is worth naming only when it is true of none of the possible ones.
-fn among(candidates: &[Candidate], is_true: impl Fn(&Candidate) -> bool) -> Vec<String> {
-    let (possible, others): (Vec<_>, Vec<_>) =
-        candidates.iter().filter(|disk| is_true(disk)).partition(|disk| disk.facts.fits);
-    let on = if possible.is_empty() { others } else { possible };
-    on.iter().map(|disk| disk.node.display().to_string()).collect()
-}
-
-/// One line for each disk; two for those that it could be.
-fn list(candidates: &[Candidate]) -> String {
-    if candidates.is_empty() {
-        return "  there is no disk at all".to_owned();
-    }
-    // What could be meant first: a screen may show no more.
-    let (fit, others): (Vec<_>, Vec<_>) = candidates.iter().partition(|disk| disk.against.is_empty());
-    let line = |disk: &Candidate| format!("  {}: {}", disk.outside(), disk.verdict());
-    let lines = |disk: &Candidate| format!("{}\n    {}", line(disk), disk.inside());
-    fit.into_iter().map(lines).chain(others.into_iter().map(line)).collect::<Vec<_>>().join("\n")
-}
-
-impl Candidate {
-    /// How to know it by its outside.
-    pub fn outside(&self) -> String {
-        let Identity { bus, model, serial } = &self.identity;
-        let model = model.as_deref().map(escape);
-        let serial = serial.as_deref().map(|serial| format!("serial {}", escape(serial)));
-        let size = Some(show_size(self.size)).filter(|_| self.size > 0);
-        let known: Vec<String> = [bus.map(str::to_owned), model, size, serial].into_iter().flatten().collect();
-        format!("{} ({})", self.node.display(), known.join(", "))
-    }
-
-    /// How to know it by its inside.
-    fn inside(&self) -> String {
-        let guid = self.guid.map(|guid| format!("disk {guid}"));
-        let anchor = |(label, guid): &(_, _)| format!("{label} {guid}");
-        guid.into_iter().chain(self.anchors.iter().map(anchor)).collect::<Vec<_>>().join(", ")
-    }
 }
