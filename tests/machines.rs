@@ -1,5 +1,5 @@
 //! Bit clones on recorded machines: does what the firmware says lead to the disk that was booted, and to no other?
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test may panic
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::disallowed_methods)] // a test may panic
 
 #[path = "support/mod.rs"]
 mod support;

@@ -59,8 +59,8 @@ impl Machine {
                 let (from, remark) = rest.split_once(' ').unwrap_or((rest, ""));
                 self.boots.push(Boot { from: from.into(), remark: remark.into(), ..Boot::default() });
             }
-            "efi" => drop(self.boots.last_mut()?.efi.extend(value())),
-            "tree" => drop(self.boots.last_mut()?.tree.extend(value())),
+            "efi" => self.boots.last_mut()?.efi.extend(value()),
+            "tree" => self.boots.last_mut()?.tree.extend(value()),
             path => {
                 let text = rest.strip_prefix('=')?;
                 self.attributes.insert(path.to_owned(), text.trim().to_owned());
