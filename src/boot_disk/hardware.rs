@@ -350,6 +350,37 @@ mod tests {
     }
 
     #[test]
+    fn a_usb_disk_is_known_by_every_port_its_protocol_and_its_unit() {
+        let disk = |ports: &str, lun: u8| {
+            let (bus, _) = ports.split_once('-').unwrap();
+            let hub =
+                if ports.contains('.') { format!("{}/", ports.split_once('.').unwrap().0) } else { String::new() };
+            let controller = format!("/devices/pci0000:00/0000:00:14.0/usb{bus}");
+            format!("{controller}/{hub}{ports}/{ports}:1.0/host6/target6:0:0/6:0:0:{lun}/block/sda")
+        };
+        let speeds = Only(&[
+            ("/devices/pci0000:00/0000:00:14.0/usb1/speed", "480"),
+            ("/devices/pci0000:00/0000:00:14.0/usb2/speed", "10000"),
+        ]);
+        let compare = |ports: &[u8], version, lun, path: String| {
+            let device = Some(Device::Usb(Usb { ports: ports.to_vec(), version, lun }));
+            Route { device, ..Route::default() }.compare(&path, &speeds)
+        };
+        use Agreement::{Agrees, Disagrees};
+        assert_eq!(compare(&[1, 4], None, None, disk("1-1.4", 0)), Agrees);
+        assert_eq!(compare(&[1, 4], None, None, disk("1-1.3", 0)), Disagrees);
+        assert_eq!(compare(&[1, 4], None, None, disk("1-1", 0)), Disagrees);
+        assert_eq!(compare(&[1], None, None, disk("1-1.4", 0)), Disagrees);
+        assert_eq!(compare(&[1], Some(2), None, disk("1-1", 0)), Agrees);
+        assert_eq!(compare(&[1], Some(2), None, disk("2-1", 0)), Disagrees);
+        assert_eq!(compare(&[1], Some(3), None, disk("2-1", 0)), Agrees);
+        assert_eq!(compare(&[1], Some(3), None, disk("1-1", 0)), Disagrees);
+        assert_eq!(compare(&[1], None, Some(1), disk("1-1", 1)), Agrees);
+        assert_eq!(compare(&[1], None, Some(1), disk("1-1", 0)), Disagrees);
+        assert_eq!(usb_device(&disk("1-1.4", 0)), Some("/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.4"));
+    }
+
+    #[test]
     fn what_the_kernel_does_not_say_is_neither_yes_nor_no() {
         let route = |device| Route { device: Some(device), ..Route::default() };
         let card = "/devices/platform/mmc/mmc_host/mmc0/mmc0:0001/block/mmcblk0";

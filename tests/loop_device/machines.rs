@@ -112,3 +112,22 @@ fn of_bit_clones_the_one_that_was_booted_is_located_with_all_evidence() {
     }
     snapbox::assert_data_eq!(all, snapbox::file!["../snapshots/located.txt"].raw());
 }
+
+#[test]
+fn a_clone_is_not_taken_at_once_when_the_firmware_has_started_from_where_no_disk_is_yet() {
+    let machine = Machine::named("raspberry-pi-4");
+    let boot = machine.boots.iter().find(|boot| boot.from == "mmcblk1").unwrap();
+    let stage = Stage::new(&machine, boot, &["sda"]);
+    let warning = "the machine was not started from this disk: the Raspberry Pi firmware's boot-mode leads to an SD card \
+                   or eMMC, where none of them is";
+    let output = stage.run(&["locate"]);
+    assert!(output.status.success() && text(&output.stderr).contains(warning), "{}", said(&output));
+    let output = stage.run(&["apply"]);
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("makeroom: waiting up to 1.0 s for the boot disk\n"), "{stderr}");
+    assert!(stderr.contains(warning), "{stderr}");
+    // With it, there is nothing to wait for.
+    let stage = Stage::new(&machine, boot, &["sda", "mmcblk1"]);
+    let output = stage.run(&["apply"]);
+    assert!(!text(&output.stderr).contains("waiting"), "{}", said(&output));
+}
