@@ -137,7 +137,7 @@ impl Candidate {
     /// Takes over what is on it; the disk itself where it carries every anchor.
     fn weigh(&mut self, mut device: BlockDevice, anchors: &[String]) -> io::Result<Option<Opened>> {
         self.size = device.size();
-        let Glance { disk_guid, partitions, is_primary } = match Table::glance(&mut device) {
+        let glance = match Glance::at(&mut device) {
             Ok(glance) => glance,
             Err(reason) => {
                 let failing = matches!(reason, table::Error::Io(_) | table::Error::Unreadable { .. });
@@ -146,7 +146,8 @@ impl Candidate {
                 return Ok(None);
             }
         };
-        self.guid = Some(disk_guid);
+        let (partitions, is_primary) = (glance.partitions(&device), glance.is_primary());
+        self.guid = Some(glance.disk_guid());
         let labels: Vec<Label> = partitions.iter().map(|partition| partition.label.clone()).collect();
         self.against = label::misfits(anchors, &labels);
         self.partitions = partitions.iter().map(|partition| partition.guid).collect();
@@ -167,7 +168,7 @@ impl Candidate {
         self.against.extend(without_partitions.then(|| "cannot have partitions".to_owned()));
         let holders = self.kernel.holders()?;
         self.against.extend((!holders.is_empty()).then(|| format!("is a part of {}", holders.join(", "))));
-        let table = Table::read(&mut device).ok();
+        let table = Table::judge(glance, &mut device).ok();
         Ok(Some(Opened { device, table, shown: if is_primary { labels } else { Vec::new() } }))
     }
 

@@ -68,27 +68,17 @@ pub struct End {
     pub last_usable_lba: u64,
 }
 
-/// What a disk has, at a glance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The copy that counts, not yet judged: enough to know what a disk has.
 pub struct Glance {
-    /// The disk's GUID.
-    pub disk_guid: Guid,
-    /// Its partitions.
-    pub partitions: Vec<Partition>,
-    /// Whether the copy that Linux reads says so; else it is a backup, and Linux shows none.
-    pub is_primary: bool,
-}
-
-/// The copy that counts.
-struct Source {
     mbr: ProtectiveMbr,
     copy: TableCopy,
     /// What is wrong with the primary, where the copy is a backup.
     defect: Option<Defect>,
 }
 
-impl Source {
-    fn read(disk: &mut dyn Disk) -> Result<Source, Error> {
+impl Glance {
+    /// Reads no more than it must.
+    pub fn at(disk: &mut dyn Disk) -> Result<Glance, Error> {
         if disk.sectors() == 0 {
             return Err(MbrError::None.into());
         }
@@ -101,7 +91,22 @@ impl Source {
             Err(Defect::Unreadable { lba, reason }) => return Err(Error::Unreadable { lba, reason }),
             Err(defect) => return Err(Error::Unusable(defect)),
         };
-        Ok(Source { mbr, copy, defect })
+        Ok(Glance { mbr, copy, defect })
+    }
+
+    /// The disk's GUID.
+    pub fn disk_guid(&self) -> Guid {
+        self.copy.header.disk_guid()
+    }
+
+    /// Whether Linux reads this copy; else it is a backup, and Linux shows no partitions.
+    pub fn is_primary(&self) -> bool {
+        self.defect.is_none()
+    }
+
+    /// Its partitions that Linux would show.
+    pub fn partitions(&self, disk: &dyn Disk) -> Vec<Partition> {
+        shown_by_linux(&self.copy, disk)
     }
 }
 
@@ -116,7 +121,13 @@ fn shown_by_linux(copy: &TableCopy, disk: &dyn Disk) -> Vec<Partition> {
 impl Table {
     /// Reads and judges a disk's table.
     pub fn read(disk: &mut dyn Disk) -> Result<Table, Error> {
-        let Source { mbr, copy: source, defect } = Source::read(disk)?;
+        let glance = Glance::at(disk)?;
+        Table::judge(glance, disk)
+    }
+
+    /// Judges a table of which the copy that counts has been read.
+    pub fn judge(glance: Glance, disk: &mut dyn Disk) -> Result<Table, Error> {
+        let Glance { mbr, copy: source, defect } = glance;
         let (primary, home) = match defect {
             None => primary_state(&source.header)?,
             Some(defect) => (Primary::Damaged(defect), find_home(disk, &source)?),
@@ -134,13 +145,6 @@ impl Table {
         let stale_backups = stale_backups(disk, &source, &mbr, &end);
         let sector_size = disk.sector_size();
         Ok(Table { source, primary, home, end, backup, stale_backups, mbr, sector_size })
-    }
-
-    /// Which partitions a disk has, without a judgement of its table: reads no more than it must.
-    pub fn glance(disk: &mut dyn Disk) -> Result<Glance, Error> {
-        let Source { copy, defect, .. } = Source::read(disk)?;
-        let partitions = shown_by_linux(&copy, disk);
-        Ok(Glance { partitions, disk_guid: copy.header.disk_guid(), is_primary: defect.is_none() })
     }
 
     /// The partitions that Linux shows of a disk, whatever else may be odd about its table; `None` when it shows none.
