@@ -70,6 +70,9 @@ pub enum Error {
     Twin { disk: PathBuf, reason: boot_disk::Error },
     #[error("{}: {reason}", disk.display())]
     Apply { disk: PathBuf, reason: apply::Error },
+    /// Before anything was written.
+    #[error("{}: links = true: {reason}", disk.display())]
+    NoLinks { disk: PathBuf, reason: std::io::Error },
     #[error("{}: publishing its links below /dev/disk/by-makeroom: {reason}", disk.display())]
     Links { disk: PathBuf, reason: std::io::Error },
     #[error("cannot write the result to stdout: {reason}; it is: {result}")]
@@ -92,7 +95,7 @@ impl Error {
             Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
             Error::Table { .. } | Error::Plan { reason: plan::Error::LabelTwice { .. }, .. } => Exit::Data,
-            Error::Plan { .. } | Error::MissingTool(_) => Exit::CannotCreate,
+            Error::Plan { .. } | Error::MissingTool(_) | Error::NoLinks { .. } => Exit::CannotCreate,
             Error::Changed(_) => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(MakeError::Io { reason, .. }), .. } if denied(reason) => {
                 Exit::NoPermission

@@ -37,6 +37,7 @@ use disk::{Disk, NewPartition, SECTOR_SIZES};
 use error::Error;
 use plan::Plan;
 use report::Report;
+use table::Partition;
 use table::copies::Table;
 use table::gpt;
 use tools::MissingTool;
@@ -67,9 +68,14 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
         return Ok(located(&path, disk, report));
     }
     let udevadm = publisher(invocation, &config, report)?;
+    if udevadm.is_some() {
+        disk.check_publish().map_err(|reason| Error::NoLinks { disk: path.clone(), reason })?;
+    }
     let outcome = complete(invocation, &config, Target { path: &path, disk, seen, search }, report)?;
     if let Some(udevadm) = udevadm {
-        disk.publish(&udevadm).map_err(|reason| Error::Links { disk: path, reason })?;
+        let partitions = shown(disk).into_iter().map(|partition| (partition.number, partition.label));
+        let published = disk.publish(&udevadm, &partitions.collect::<Vec<_>>());
+        published.map_err(|reason| Error::Links { disk: path, reason })?;
     }
     Ok(outcome)
 }
@@ -88,7 +94,7 @@ struct Target<'a> {
 fn complete(invocation: &Invocation, config: &Config, target: Target, report: &mut Report) -> Result<String, Error> {
     let Target { path, disk, seen, search } = target;
     let table = match seen.map_or_else(|| read_table(path, disk), Ok) {
-        Err(reason) if is_complete(config, &shown(disk)) => return Ok(report.tolerate(&reason)),
+        Err(reason) if is_complete(config, &labels_of(&shown(disk))) => return Ok(report.tolerate(&reason)),
         table => table?,
     };
     report.read(&table, disk);
@@ -190,6 +196,9 @@ fn find_disk(
     let mut is_settled = |disk: &boot_disk::Opened| is_boot && lacks_nothing(disk);
     let (refusal, possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
         (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
+        (Ok(Found { warning: Some(warning), path, candidates, .. }), None) if is_boot && config.boot_disk.links => {
+            return Err(boot_disk::Error::Doubtful { warning, disk: path, candidates }.into());
+        }
         (Ok(found), None) => return Ok(Some(found)),
         (Err(refusal), _) => refusal,
     };
@@ -282,10 +291,13 @@ fn is_complete(config: &Config, shown: &[Label]) -> bool {
     !shown.is_empty() && config.partitions.iter().all(is_there_once)
 }
 
-/// The labels of the partitions that Linux shows.
-fn shown(disk: &mut dyn Disk) -> Vec<Label> {
-    let seen = Table::seen_by_linux(disk);
-    seen.map(|seen| seen.into_iter().map(|partition| partition.label).collect()).unwrap_or_default()
+/// The partitions that Linux shows.
+fn shown(disk: &mut dyn Disk) -> Vec<Partition> {
+    Table::seen_by_linux(disk).unwrap_or_default()
+}
+
+fn labels_of(partitions: &[Partition]) -> Vec<Label> {
+    partitions.iter().map(|partition| partition.label.clone()).collect()
 }
 
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {

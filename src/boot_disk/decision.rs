@@ -7,7 +7,9 @@ use crate::boot_disk::hardware::Agreement;
 pub struct Facts {
     /// It carries every anchor.
     pub fits: bool,
-    /// It has the partition that the firmware's variable names.
+    /// Nobody knows what it carries: it cannot be read, or is a part of something else.
+    pub is_unknown: bool,
+    /// It has the partition that the firmware names.
     pub is_named: bool,
     /// One of its anchors is an EFI system partition: the one that was booted from must be that one.
     pub anchor_is_esp: bool,
@@ -32,11 +34,16 @@ pub enum Decision {
 pub fn decide(disks: &[Facts], names_one: bool) -> Decision {
     let fitting: Vec<usize> = (0..disks.len()).filter(|index| disks[*index].fits).collect();
     let named: Vec<usize> = fitting.iter().copied().filter(|index| names_one && disks[*index].is_named).collect();
+    let hardware = |index: usize| disks[index].hardware;
+    let unknown_was_booted = disks.iter().any(|disk| disk.is_unknown && disk.hardware == Agreement::Agrees);
     match (&fitting[..], &named[..]) {
         ([], _) => Decision::None,
-        ([only], []) if names_one && disks[*only].anchor_is_esp => Decision::Contradiction,
+        ([only], _) if unknown_was_booted && hardware(*only) == Agreement::Disagrees => Decision::Contradiction,
+        ([only], []) if names_one && disks[*only].anchor_is_esp && hardware(*only) != Agreement::Agrees => {
+            Decision::Contradiction
+        }
         ([only], _) => Decision::Disk(*only),
-        (_, [one]) if disks[*one].hardware != Agreement::Disagrees => Decision::Disk(*one),
+        (_, [one]) if hardware(*one) != Agreement::Disagrees => Decision::Disk(*one),
         // Booted from the partition of one disk, and from where another is: somebody has to say which is true.
         (_, [_]) => Decision::Several(fitting),
         (_, []) if names_one => Decision::Several(fitting),
@@ -49,8 +56,8 @@ pub fn decide(disks: &[Facts], names_one: bool) -> Decision {
 /// The one of `these` that was booted from, when the hardware says so of it and speaks against every other.
 fn separated(these: &[usize], disks: &[Facts]) -> Option<usize> {
     let one = these.iter().copied().find(|index| disks[*index].hardware == Agreement::Agrees)?;
-    let is_no_other = |index: &usize| *index == one || disks[*index].hardware == Agreement::Disagrees;
-    these.iter().all(is_no_other).then_some(one)
+    let is_other = |index: &usize| *index != one && (these.contains(index) || disks[*index].is_unknown);
+    (0..disks.len()).filter(is_other).all(|index| disks[index].hardware == Agreement::Disagrees).then_some(one)
 }
 
 #[cfg(test)]
@@ -58,7 +65,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OTHER: Facts = Facts { fits: false, is_named: false, anchor_is_esp: false, hardware: Agreement::Disagrees };
+    const OTHER: Facts =
+        Facts { fits: false, is_unknown: false, is_named: false, anchor_is_esp: false, hardware: Agreement::Disagrees };
 
     /// Every combination that README's table speaks of, with disks that carry every label and one that does not.
     #[test]
@@ -73,7 +81,7 @@ mod tests {
                 }
             }
         }
-        all += &row(1, "a partition on no disk", "the first", true);
+        all += &row(1, "a partition on no disk", "absent or too little", true);
         all += &row(1, "the first", "elsewhere", true);
         snapbox::assert_data_eq!(all, snapbox::file!["../../tests/snapshots/decisions.txt"].raw());
     }
@@ -81,6 +89,7 @@ mod tests {
     fn row(count: usize, named: &str, hardware: &str, anchor_is_esp: bool) -> String {
         let disk = |index: usize| Facts {
             fits: true,
+            is_unknown: false,
             is_named: matches!((named, index), ("the first", 0) | ("two clones", 0 | 1)),
             anchor_is_esp,
             hardware: match (hardware, index) {
@@ -108,10 +117,38 @@ mod tests {
         assert_eq!(decide(&[yes, yes, no], false), Decision::Several(vec![0, 1, 2]));
     }
 
+    /// A disk that cannot be read lacks no label: nobody knows.
+    #[test]
+    fn an_unreadable_disk_that_was_booted_is_not_replaced_by_its_clone() {
+        let fits = |hardware| Facts { fits: true, hardware, ..Facts::default() };
+        let unknown = |hardware| Facts { is_unknown: true, hardware, ..Facts::default() };
+        use Agreement::{Agrees, Disagrees, Silent};
+        assert_eq!(decide(&[fits(Disagrees), unknown(Agrees)], false), Decision::Contradiction);
+        assert_eq!(decide(&[fits(Disagrees), unknown(Silent)], false), Decision::Disk(0));
+        assert_eq!(decide(&[fits(Agrees), unknown(Agrees)], false), Decision::Disk(0));
+        assert_eq!(decide(&[fits(Agrees), fits(Disagrees), unknown(Agrees)], false), Decision::Several(vec![0, 1]));
+        assert_eq!(decide(&[fits(Agrees), fits(Disagrees), unknown(Disagrees)], false), Decision::Disk(0));
+    }
+
+    #[test]
+    fn hardware_that_agrees_outweighs_a_partition_that_is_named_elsewhere() {
+        let esp = |hardware| Facts { fits: true, anchor_is_esp: true, hardware, ..Facts::default() };
+        assert_eq!(decide(&[esp(Agreement::Agrees)], true), Decision::Disk(0));
+        assert_eq!(decide(&[esp(Agreement::Silent)], true), Decision::Contradiction);
+    }
+
     fn facts() -> impl Strategy<Value = Facts> {
         let agreement = prop_oneof![Just(Agreement::Silent), Just(Agreement::Agrees), Just(Agreement::Disagrees)];
-        (any::<bool>(), any::<bool>(), any::<bool>(), agreement)
-            .prop_map(|(fits, is_named, anchor_is_esp, hardware)| Facts { fits, is_named, anchor_is_esp, hardware })
+        let kind = prop_oneof![Just((true, false)), Just((false, false)), Just((false, true))];
+        (kind, any::<bool>(), any::<bool>(), agreement).prop_map(
+            |((fits, is_unknown), is_named, anchor_is_esp, hardware)| Facts {
+                fits,
+                is_unknown,
+                is_named,
+                anchor_is_esp,
+                hardware,
+            },
+        )
     }
 
     fn disks() -> impl Strategy<Value = Vec<Facts>> {
@@ -158,7 +195,7 @@ mod tests {
 
         #[test]
         fn a_disk_without_the_labels_changes_nothing(disks in disks(), names_one: bool, other in facts()) {
-            let more = [&disks[..], &[Facts { fits: false, ..other }]].concat();
+            let more = [&disks[..], &[Facts { fits: false, is_unknown: false, ..other }]].concat();
             prop_assert_eq!(decide(&disks, names_one), decide(&more, names_one));
         }
     }

@@ -70,6 +70,8 @@ struct Reader {
     path: DevicePath,
     /// Whether it has come from a PCI root all the way: else nobody knows what its numbers count from.
     is_on_pci: bool,
+    /// Whether it ends in a network or in memory: then the hardware on the way is no disk's.
+    is_no_disk: bool,
 }
 
 impl Reader {
@@ -93,6 +95,8 @@ impl Reader {
                 self.is_on_pci = false;
                 *route = Route::default();
             }
+            // InfiniBand, MAC, IP, iSCSI, VLAN, URI, Bluetooth, Wi-Fi, DNS; a RAM disk.
+            (MESSAGING, 9 | 11..=13 | 19 | 20 | 24 | 27 | 28 | 30 | 31) | (MEDIA, 9) => self.is_no_disk = true,
             (MESSAGING, _) => self.add_message(subtype, data),
             (MEDIA, 1) => self.path.partition = hard_drive(data),
             _ => {}
@@ -101,7 +105,13 @@ impl Reader {
 
     /// Without a known start, only what the numbers belong to is left: U-Boot counts ports in its own way.
     fn finish(mut self) -> DevicePath {
-        if !self.is_on_pci {
+        /// No machine has more bridges or hubs in a row.
+        const LONGEST: usize = 16;
+        let route = &mut self.path.route;
+        let ports = if let Some(Device::Usb(usb)) = &route.device { usb.ports.len() } else { 0 };
+        if self.is_no_disk || route.pci.len().max(ports) > LONGEST {
+            *route = Route::default();
+        } else if !self.is_on_pci {
             let device = self.path.route.device.take();
             self.path.route.device = device.and_then(|device| match device {
                 Device::Usb(_) => Some(Device::Usb(Usb::default())),
@@ -241,6 +251,18 @@ mod tests {
         data[36..].copy_from_slice(&[1, 1]);
         assert_eq!(parse(&path(&[node(MEDIA, 1, &data)])).unwrap(), DevicePath::default());
         assert_eq!(parse(&path(&[node(MEDIA, 1, &data[..20])])).unwrap(), DevicePath::default());
+    }
+
+    #[test]
+    fn a_network_is_no_disk_and_no_machine_has_a_hundred_bridges() {
+        let card = [pci_root(0), pci(0x1c, 0), pci(0, 0)];
+        let mac = node(MESSAGING, 11, &[0; 33]);
+        assert_eq!(parse(&path(&[card.concat(), mac, node(MESSAGING, 12, &[0; 23])])).unwrap(), DevicePath::default());
+        let stick = [pci_root(0), pci(0x14, 0), node(MESSAGING, 5, &[2, 0]), node(MESSAGING, 11, &[0; 33])];
+        assert_eq!(parse(&path(&stick)).unwrap(), DevicePath::default());
+        assert_eq!(parse(&path(&[pci_root(0), pci(1, 0).repeat(100)])).unwrap(), DevicePath::default());
+        let port = node(MESSAGING, 18, &[0xff, 0xff, 0xff, 0xff, 0, 0]);
+        assert_eq!(parse(&path(&[pci_root(0), port])).unwrap().route.to_string(), "ATA port 65536");
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Named {
     pub source: String,
     /// Its GUID, which clones have in common.
     pub guid: Guid,
+    /// Whether whoever was loaded from there says so itself. A boot option only says where it was meant to lead: it may
+    /// be older than the disk.
+    pub is_certain: bool,
 }
 
 /// A way to a disk, and who gives it.
@@ -39,9 +42,9 @@ pub fn ask() -> Firmware {
         return Firmware { partition: None, hardware: raspberry_pi() };
     }
     let option = boot_option();
-    let by_option = option
-        .as_ref()
-        .and_then(|(source, option)| option.path.partition.map(|guid| Named { source: source.clone(), guid }));
+    let by_option = option.as_ref().and_then(|(source, option)| {
+        option.path.partition.map(|guid| Named { source: source.clone(), guid, is_certain: false })
+    });
     let hardware = option.map(|(source, option)| Hardware { source, route: option.path.route });
     Firmware { partition: partition().or(by_option), hardware }
 }
@@ -50,12 +53,12 @@ pub fn ask() -> Firmware {
 fn partition() -> Option<Named> {
     let read = |variable: &&str| {
         let guid = variable_of(variable, efi::LOADER_VENDOR, efi::partition_guid)?;
-        Some(Named { source: (*variable).to_owned(), guid })
+        Some(Named { source: (*variable).to_owned(), guid, is_certain: true })
     };
     let mut all = efi::PARTITION_VARIABLES.iter().filter_map(read);
     let first = all.next()?;
     if let Some(second) = all.find(|second| second.guid != first.guid) {
-        let Named { source, guid } = &second;
+        let Named { source, guid, .. } = &second;
         log::info!("{} names partition {}, {source} names {guid}: the first counts", first.source, first.guid);
     }
     Some(first)

@@ -101,23 +101,29 @@ impl Route {
         }
     }
 
-    /// Whether the way to the disk's controller is the route's.
+    /// Whether the way to the disk's controller is the route's; nothing where the kernel shows none that could be compared.
     fn controller_is_of(&self, path: &str, sysfs: &dyn Sysfs) -> Option<bool> {
+        if self.pci.is_empty() {
+            return Some(true);
+        }
         let functions: Vec<Function> = path.split('/').filter_map(function).collect();
         let mut roots = path.split('/').enumerate().filter(|(_, part)| part.starts_with("pci") && part.contains(':'));
         let root = roots.next();
-        // A bus within a bus (Intel's VMD), or paths that the kernel has joined: it is there, but nobody knows how.
-        if roots.next().is_some() || path.starts_with("/devices/virtual/nvme") {
-            return if self.pci.is_empty() { Some(true) } else { None };
+        // A bus within a bus (Intel's VMD), paths that the kernel has joined, or a controller that it knows by ACPI: it is
+        // there, but nobody knows how.
+        let is_virtual = path.starts_with("/devices/virtual/") && !path.starts_with("/devices/virtual/nvme");
+        if roots.next().is_some() || (functions.is_empty() && !is_virtual) {
+            return None;
         }
-        if !self.pci.is_empty() && functions != self.pci {
+        if functions != self.pci {
             return Some(false);
         }
         let uid = root.and_then(|(at, _)| {
             let root: Vec<&str> = path.split('/').take(at + 1).collect();
             sysfs.text(&format!("{}/firmware_node/uid", root.join("/")))?.parse::<u32>().ok()
         });
-        Some(self.pci.is_empty() || uid.is_none() || self.root.is_none() || uid == self.root)
+        // Firmware and ACPI may number roots each in its own way: another number is no proof of another root.
+        if uid.is_none() || self.root.is_none() || uid == self.root { Some(true) } else { None }
     }
 }
 
@@ -145,9 +151,14 @@ impl Device {
             Device::Ata(port) => {
                 let Some((before, ata)) = component(path, |part| is_numbered(part, "ata")) else { return Some(false) };
                 let number = sysfs.text(&format!("{before}{ata}/ata_port/{ata}/port_no"))?;
-                Some(number == (port + 1).to_string())
+                Some(number == (u32::from(*port) + 1).to_string())
             }
-            Device::Scsi(target, lun) => Some(address(path) == Some((*target, *lun))),
+            // Some transports number targets in the order in which they are found.
+            Device::Scsi(target, lun) => match address(path) {
+                Some(address) if address == (*target, *lun) => Some(true),
+                Some(_) if !path.contains("/virtio") => None,
+                _ => Some(false),
+            },
         }
     }
 
@@ -177,12 +188,18 @@ impl Usb {
         if shown_ports != ports {
             return Some(false);
         }
-        // An xHCI controller numbers the ports of both its protocols in one row, in an order of its own; Linux gives each
-        // protocol a root hub that starts at 1 (xHCI 7.2, Supported Protocol Capability).
-        let is_other_hub = |name: &String| is_numbered(name, "usb") && name != hub;
-        let ports_of = |name: String| sysfs.text(&format!("{before}{name}/maxchild"))?.parse::<u8>().ok();
-        let mut others = sysfs.names(before).into_iter().filter(is_other_hub).filter_map(ports_of);
-        Some(root_port == shown_root_port || others.any(|ports| Some(*root_port) == shown_root_port.checked_add(ports)))
+        // An xHCI controller numbers the ports of both its protocols in one row, in an order and with gaps of its own; Linux
+        // gives each protocol a root hub that starts at 1 (xHCI 7.2, Supported Protocol Capability). The kernel finds a
+        // port's ACPI device by the controller's number (drivers/usb/core/usb-acpi.c); without one, a port that cannot be
+        // before its number in the row is all there is to know.
+        let bus = &hub["usb".len()..];
+        let acpi = format!("{before}{hub}/{bus}-0:1.0/{hub}-port{shown_root_port}/firmware_node/adr");
+        if let Some(number) = sysfs.text(&acpi).and_then(|text| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok())
+        {
+            return Some(number == u32::from(*root_port));
+        }
+        let has_other_hub = sysfs.names(before).into_iter().any(|name| is_numbered(&name, "usb") && name != hub);
+        Some(root_port == shown_root_port || (has_other_hub && root_port > shown_root_port))
     }
 }
 
@@ -264,7 +281,7 @@ impl fmt::Display for Route {
                     write!(f, ", unit {lun}")?;
                 }
             }
-            Some(Device::Ata(port)) => write!(f, "ATA port {}", port + 1)?,
+            Some(Device::Ata(port)) => write!(f, "ATA port {}", u32::from(*port) + 1)?,
             Some(Device::Scsi(target, lun)) => write!(f, "SCSI target {target}, unit {lun}")?,
         }
         for (index, Function { device, function }) in self.pci.iter().enumerate() {
@@ -315,7 +332,8 @@ mod tests {
             assert_eq!(nvme(functions, None).compare(path, &SILENT), wanted, "{functions:?}");
         }
         let route = nvme(&[(0x1d, 4), (0, 0)], None);
-        assert_eq!(route.compare(path, &Only(&[("/devices/pci0000:00/firmware_node/uid", "1")])), Agreement::Disagrees);
+        assert_eq!(route.compare(path, &Only(&[("/devices/pci0000:00/firmware_node/uid", "0")])), Agreement::Agrees);
+        assert_eq!(route.compare(path, &Only(&[("/devices/pci0000:00/firmware_node/uid", "1")])), Agreement::Silent);
         let second = "/devices/pci0000:00/0000:00:1d.4/0000:3b:00.0/nvme/nvme0/nvme0n2/nsid";
         let namespace = Only(&[("/devices/pci0000:00/0000:00:1d.4/0000:3b:00.0/nvme/nvme0/nvme0n2/nsid", "2")]);
         assert_eq!(route.compare(second.strip_suffix("/nsid").unwrap(), &namespace), Agreement::Disagrees);
@@ -377,6 +395,17 @@ mod tests {
         assert_eq!(compare(&[1], Some(3), None, disk("1-1", 0)), Disagrees);
         assert_eq!(compare(&[1], None, Some(1), disk("1-1", 1)), Agrees);
         assert_eq!(compare(&[1], None, Some(1), disk("1-1", 0)), Disagrees);
+        // The controller counts the ports of both protocols in one row; only ACPI says how.
+        assert_eq!(compare(&[16], None, None, disk("2-1", 0)), Agrees);
+        assert_eq!(compare(&[16], None, None, disk("2-2", 0)), Agrees);
+        assert_eq!(compare(&[1], None, None, disk("2-2", 0)), Disagrees);
+        let acpi =
+            Only(&[("/devices/pci0000:00/0000:00:14.0/usb2/2-0:1.0/usb2-port1/firmware_node/adr", "0x00000010")]);
+        let by_acpi = |port| {
+            let device = Some(Device::Usb(Usb { ports: vec![port], version: None, lun: None }));
+            Route { device, ..Route::default() }.compare(&disk("2-1", 0), &acpi)
+        };
+        assert_eq!((by_acpi(16), by_acpi(15), by_acpi(1)), (Agrees, Disagrees, Disagrees));
         assert_eq!(usb_device(&disk("1-1.4", 0)), Some("/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.4"));
     }
 
@@ -387,9 +416,17 @@ mod tests {
         assert_eq!(route(Device::Mmc(Some(Card::Sd))).compare(card, &SILENT), Agreement::Silent);
         let ata = "/devices/pci0000:00/0000:00:1f.2/ata3/host2/target2:0:0/2:0:0:0/block/sda";
         assert_eq!(route(Device::Ata(2)).compare(ata, &SILENT), Agreement::Silent);
+        assert_eq!(route(Device::Ata(u16::MAX)).compare(ata, &SILENT), Agreement::Silent);
+        // Known to the firmware by PCI and to the kernel by ACPI.
+        let emmc = "/devices/platform/80860F14:00/mmc_host/mmc0/mmc0:0001/block/mmcblk0";
+        let pci = vec![Function { device: 0x17, function: 0 }];
+        let on_pci = Route { root: Some(0), pci, device: Some(Device::Mmc(None)) };
+        assert_eq!(on_pci.compare(emmc, &SILENT), Agreement::Silent);
         assert_eq!(route(Device::Ata(2)).compare(card, &SILENT), Agreement::Disagrees);
         assert_eq!(route(Device::Scsi(0, 0)).compare(ata, &SILENT), Agreement::Agrees);
-        assert_eq!(route(Device::Scsi(0, 1)).compare(ata, &SILENT), Agreement::Disagrees);
+        assert_eq!(route(Device::Scsi(0, 1)).compare(ata, &SILENT), Agreement::Silent);
+        let virtio = "/devices/pci0000:00/0000:00:04.0/virtio0/host6/target6:0:0/6:0:0:0/block/sda";
+        assert_eq!(route(Device::Scsi(0, 1)).compare(virtio, &SILENT), Agreement::Disagrees);
         let odd = "/devices/pci0000:00/0000:00:14.0/usb1/1-x/1-x:1.0/host6/target6:0:0/6:0:0:0/block/sda";
         let usb = |ports: &[u8]| Device::Usb(Usb { ports: ports.to_vec(), version: None, lun: None });
         assert_eq!(route(usb(&[1])).compare(odd, &SILENT), Agreement::Silent);

@@ -78,23 +78,24 @@ pub fn look(wish: &BootDisk) -> io::Result<Vec<(Candidate, Option<Opened>)>> {
     let mut seen = Vec::new();
     for disk in sysfs::Disk::all()? {
         if !is_skipped(disk.name(), wish.allow_loop) {
-            seen.extend(candidate(disk, &wish.labels)?);
+            seen.extend(candidate(disk, &wish.labels));
         }
     }
     Ok(seen)
 }
 
 /// Kinds of devices that nobody boots from: what is made of other disks, memory, or a drive for other media.
-const SKIPPED: [&str; 10] = ["loop", "ram", "zram", "dm-", "md", "nbd", "drbd", "sr", "fd", "mtdblock"];
+const SKIPPED: [&str; 15] =
+    ["loop", "ram", "zram", "dm-", "md", "md_", "nbd", "drbd", "bcache", "zd", "rbd", "ublkb", "sr", "fd", "mtdblock"];
 
 fn is_skipped(name: &str, allow_loop: bool) -> bool {
-    let is_a =
-        |kind: &&&str| name.strip_prefix(**kind).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let is_number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    let is_a = |kind: &&&str| name.strip_prefix(**kind).is_some_and(|rest| kind.ends_with('_') || is_number(rest));
     SKIPPED.iter().find(is_a).is_some_and(|kind| !(allow_loop && *kind == "loop"))
 }
 
 /// What a disk has to say for itself; nothing for one without a medium or without a node.
-fn candidate(kernel: sysfs::Disk, anchors: &[String]) -> io::Result<Option<(Candidate, Option<Opened>)>> {
+fn candidate(kernel: sysfs::Disk, anchors: &[String]) -> Option<(Candidate, Option<Opened>)> {
     let mut disk = Candidate {
         node: kernel.node(),
         size: 0,
@@ -109,18 +110,19 @@ fn candidate(kernel: sysfs::Disk, anchors: &[String]) -> io::Result<Option<(Cand
         kernel,
     };
     let opened = match BlockDevice::glance(disk.kernel.clone()) {
-        Ok(device) => disk.weigh(device, anchors)?,
+        Ok(device) => disk.weigh(device, anchors),
         // Of a multipath disk the kernel hides the paths: they have no node.
-        Err(OpenError::Empty { .. } | OpenError::NotFound { .. }) => return Ok(None),
+        Err(OpenError::Empty { .. } | OpenError::NotFound { .. }) => return None,
         Err(reason) => {
             disk.cannot_be_opened(&reason);
             None
         }
     };
     disk.facts.fits = disk.against.is_empty();
+    disk.facts.is_unknown |= disk.unreadable.is_some();
     log::debug!("{}: {}", disk.node.display(), disk.verdict());
     let opened = opened.filter(|_| disk.facts.fits);
-    Ok(Some((disk, opened)))
+    Some((disk, opened))
 }
 
 impl Candidate {
@@ -135,7 +137,7 @@ impl Candidate {
     }
 
     /// Takes over what is on it; the disk itself where it carries every anchor.
-    fn weigh(&mut self, mut device: BlockDevice, anchors: &[String]) -> io::Result<Option<Opened>> {
+    fn weigh(&mut self, mut device: BlockDevice, anchors: &[String]) -> Option<Opened> {
         self.size = device.size();
         let glance = match Glance::at(&mut device) {
             Ok(glance) => glance,
@@ -143,7 +145,7 @@ impl Candidate {
                 let failing = matches!(reason, table::Error::Io(_) | table::Error::Unreadable { .. });
                 self.unreadable = failing.then_some(Unreadable::Failing);
                 self.against.push(reason.to_string());
-                return Ok(None);
+                return None;
             }
         };
         let (partitions, is_primary) = (glance.partitions(&device), glance.is_primary());
@@ -157,19 +159,26 @@ impl Candidate {
         self.facts.anchor_is_esp = carried.iter().any(|partition| partition.partition_type == ESP);
         self.anchors = carried.iter().map(|partition| (partition.label.clone(), partition.guid)).collect();
         if !self.against.is_empty() {
-            return Ok(None);
+            return None;
         }
         // Only of a disk that could be the one is more than its table asked.
         if let Err(reason) = device.identify() {
             self.cannot_be_opened(&reason);
-            return Ok(None);
+            return None;
         }
-        let without_partitions = self.kernel.number("ext_range")? == Some(1);
-        self.against.extend(without_partitions.then(|| "cannot have partitions".to_owned()));
-        let holders = self.kernel.holders()?;
-        self.against.extend((!holders.is_empty()).then(|| format!("is a part of {}", holders.join(", "))));
+        let not_known = |reason| OpenError::Io { path: self.node.clone(), reason };
+        let asked = self.kernel.number("ext_range").and_then(|range| Ok((range, self.kernel.holders()?)));
+        match asked.map_err(not_known) {
+            Ok((Some(1), _)) => self.against.push("cannot have partitions".to_owned()),
+            Ok((_, holders)) if !holders.is_empty() => {
+                self.facts.is_unknown = true;
+                self.against.push(format!("is a part of {}", holders.join(", ")));
+            }
+            Ok(_) => {}
+            Err(reason) => self.cannot_be_opened(&reason),
+        }
         let table = Table::judge(glance, &mut device).ok();
-        Ok(Some(Opened { device, table, shown: if is_primary { labels } else { Vec::new() } }))
+        Some(Opened { device, table, shown: if is_primary { labels } else { Vec::new() } })
     }
 
     fn cannot_be_opened(&mut self, reason: &OpenError) {
@@ -181,7 +190,7 @@ impl Candidate {
     /// Takes over what the firmware says of it. Of a disk that lacks an anchor, only what it has is worth a word.
     pub(super) fn compare(&mut self, firmware: &Firmware) {
         self.said.clear();
-        if let Some(Named { source, guid }) = &firmware.partition {
+        if let Some(Named { source, guid, .. }) = &firmware.partition {
             self.facts.is_named = self.partitions.contains(guid);
             match self.facts.is_named {
                 true => self.said.push(format!("{source} names a partition of it")),

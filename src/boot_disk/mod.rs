@@ -17,7 +17,7 @@ mod words;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::decision::{Decision, Facts, decide};
 use self::firmware::Firmware;
@@ -61,12 +61,15 @@ pub enum Error {
         candidates.iter().filter(|disk| disk.against.is_empty()).count(), list(candidates))]
     Several { anchors: String, reason: String, candidates: Vec<Candidate> },
     #[error(
-        "only one disk carries every label of [boot-disk] ({anchors}), one of them an EFI system partition, but the \
-         machine was not started from it: {firmware}. Plug the booted disk in, or name the right one with --disk or, at \
-         boot, with makeroom.disk=/dev/... on the kernel command line\n{}",
+        "only one disk carries every label of [boot-disk] ({anchors}), but the machine was not started from it: \
+         {firmware}. Plug the booted disk in, or name the right one with --disk or, at boot, with makeroom.disk=/dev/... \
+         on the kernel command line\n{}",
         list(candidates)
     )]
     Contradiction { anchors: String, firmware: String, candidates: Vec<Candidate> },
+    #[error("{warning}; and links = true would lead every mount to it. Plug the booted disk in, or name this one at boot \
+         with makeroom.disk={} on the kernel command line\n{}", disk.display(), list(candidates))]
+    Doubtful { warning: String, disk: PathBuf, candidates: Vec<Candidate> },
     #[error("looking for disks in /sys/block: {0}")]
     Sysfs(std::io::Error),
     #[error("listening for disks that appear: {0}")]
@@ -80,7 +83,8 @@ impl Error {
             Error::None { candidates, .. }
             | Error::Denied { candidates }
             | Error::Several { candidates, .. }
-            | Error::Contradiction { candidates, .. } => candidates,
+            | Error::Contradiction { candidates, .. }
+            | Error::Doubtful { candidates, .. } => candidates,
             Error::Sysfs(_) | Error::Events(_) => &[],
         }
     }
@@ -107,34 +111,49 @@ impl Search {
         let events = |reason| (Error::Events(reason), Vec::new());
         let mut listener = None;
         loop {
-            let (answer, certain) = self.find_now(is_settled);
-            let Some(deadline) = deadline.filter(|_| !certain) else { return answer };
+            let (answer, certainty) = self.find_now(is_settled);
+            let now = Instant::now();
+            let until = match (certainty, deadline) {
+                (Certainty::Certain, _) | (_, None) => return answer,
+                (Certainty::Awaited, Some(deadline)) => deadline,
+                (Certainty::Alone, Some(deadline)) => deadline.min(now + QUIET),
+            };
             // The first look is done without it; what appeared before we listened is seen by the second.
             let Some(listener) = &mut listener else {
                 listener = Some(BlockEvents::listen().map_err(events)?);
-                let status = format!("waiting up to {} s for the boot disk", show_seconds(self.wish.wait));
-                log::info!("{status}");
-                if let Err(reason) = kernel::notify(&format!("STATUS={status}")) {
-                    log::debug!("cannot notify the service manager: {reason}");
-                }
+                self.announce_waiting(certainty);
                 continue;
             };
-            if !listener.wait(deadline).map_err(events)? {
+            if now >= until || !listener.wait(until).map_err(events)? {
                 return answer;
             }
         }
     }
 
+    fn announce_waiting(&self, certainty: Certainty) {
+        let status = match certainty {
+            Certainty::Alone => {
+                "waiting until no more disks appear: nothing proves yet which one was booted".to_owned()
+            }
+            _ => format!("waiting up to {} s for the boot disk", show_seconds(self.wish.wait)),
+        };
+        log::info!("{status}");
+        if let Err(reason) = kernel::notify(&format!("STATUS={status}")) {
+            log::debug!("cannot notify the service manager: {reason}");
+        }
+    }
+
     /// What there is to find at this moment, and whether more disks could change it.
-    fn find_now(&self, is_settled: &mut dyn FnMut(&Opened) -> bool) -> (Answer, bool) {
+    fn find_now(&self, is_settled: &mut dyn FnMut(&Opened) -> bool) -> (Answer, Certainty) {
         if let Some(device) = &self.wish.device {
             let evidence = vec![format!("device = \"{}\" in [boot-disk]", escape(&device.to_string_lossy()))];
             let found = Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None, warning: None };
-            return (Ok(found), kernel::is_there(device));
+            let certainty = if kernel::is_there(device) { Certainty::Certain } else { Certainty::Awaited };
+            return (Ok(found), certainty);
         }
         let (mut candidates, mut disks): (Vec<Candidate>, Vec<Option<Opened>>) = match look::look(&self.wish) {
             Ok(seen) => seen.into_iter().unzip(),
-            Err(reason) => return (Err((Error::Sysfs(reason), Vec::new())), true),
+            Err(reason) => return (Err((Error::Sysfs(reason), Vec::new())), Certainty::Certain),
         };
         let fitting = disks.iter().flatten().count();
         let settled = fitting > 0 && disks.iter().flatten().all(is_settled);
@@ -147,8 +166,8 @@ impl Search {
             disk.identify();
         }
         let facts: Vec<Facts> = candidates.iter().map(|disk| disk.facts).collect();
-        let decision = decide(&facts, firmware.partition.is_some());
-        let certain = settled || (decision != Decision::None && !is_awaited(&facts, firmware));
+        let decision = decide(&facts, firmware.names_one(&facts));
+        let certainty = if settled { Certainty::Certain } else { certainty(&decision, &facts, firmware) };
         let answer = match decision {
             Decision::Disk(index) => {
                 let disk = disks[index].take();
@@ -156,7 +175,7 @@ impl Search {
             }
             refusal => Err((self.refused(refusal, candidates, firmware), disks.into_iter().flatten().collect())),
         };
-        (answer, certain)
+        (answer, certainty)
     }
 
     fn found(
@@ -174,8 +193,11 @@ impl Search {
         }];
         let mut doubts = Vec::new();
         if let Some(named) = &firmware.partition {
-            let list = if chosen.facts.is_named { &mut evidence } else { &mut doubts };
-            list.push(named.says(&candidates));
+            match chosen.facts.is_named {
+                true => evidence.push(named.says(&candidates)),
+                false if named.is_certain => doubts.push(named.says(&candidates)),
+                false => log::debug!("{}", named.says(&candidates)),
+            }
         }
         if let Some(hardware) = &firmware.hardware {
             match chosen.facts.hardware {
@@ -219,9 +241,40 @@ fn quoted(label: &str) -> String {
     format!("\"{}\"", escape(label))
 }
 
-/// Whether the firmware has started from a disk that is not there yet.
-fn is_awaited(disks: &[Facts], firmware: &Firmware) -> bool {
-    let by_partition = firmware.partition.is_some() && !disks.iter().any(|disk| disk.is_named);
+/// Whether more disks could change the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certainty {
+    /// No.
+    Certain,
+    /// It is the only one so far, and nobody says that it was booted: its twin may be slower.
+    Alone,
+    /// The firmware has started from a disk that is not there yet.
+    Awaited,
+}
+
+/// How long no disk has to appear until the only one there is believed to be all there are: a USB stick takes a second
+/// from one sign of life to the next.
+const QUIET: Duration = Duration::from_secs(2);
+
+fn certainty(decision: &Decision, disks: &[Facts], firmware: &Firmware) -> Certainty {
+    let is_named_elsewhere =
+        firmware.partition.as_ref().is_some_and(|named| named.is_certain) && !disks.iter().any(|disk| disk.is_named);
     let speaks = firmware.hardware.as_ref().is_some_and(|hardware| hardware.route.says_something());
-    by_partition || (speaks && disks.iter().all(|disk| disk.hardware == Agreement::Disagrees))
+    let mut fitting = disks.iter().filter(|disk| disk.fits);
+    match decision {
+        Decision::None => Certainty::Awaited,
+        _ if is_named_elsewhere || (speaks && fitting.all(|disk| disk.hardware == Agreement::Disagrees)) => {
+            Certainty::Awaited
+        }
+        Decision::Disk(index) if disks[*index].hardware != Agreement::Agrees => Certainty::Alone,
+        _ => Certainty::Certain,
+    }
+}
+
+impl Firmware {
+    /// Whether it names a partition. What only a boot option names counts where it helps, and is no contradiction.
+    fn names_one(&self, disks: &[Facts]) -> bool {
+        let helps = disks.iter().any(|disk| disk.fits && disk.is_named);
+        self.partition.as_ref().is_some_and(|named| named.is_certain || helps)
+    }
 }

@@ -18,7 +18,7 @@ impl Firmware {
 
 impl Named {
     pub(super) fn says(&self, candidates: &[Candidate]) -> String {
-        let Named { source, guid } = self;
+        let Named { source, guid, .. } = self;
         match &among(candidates, |disk| disk.facts.is_named)[..] {
             [] => format!("{source} names partition {guid}, which is on no disk"),
             [one] => format!("{source} names partition {guid} of {one}"),

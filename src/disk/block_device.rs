@@ -8,6 +8,7 @@
 //! New partitions are known to the kernel before any table has them: the tool gets a real node, and after a power cut
 //! there is nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -21,8 +22,8 @@ use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, SECTOR_SIZES, Sh
 use crate::kernel;
 use crate::kernel::calls::{add_partition, remove_partition, sector_size};
 use crate::kernel::sysfs::{self, KernelPartition};
-use crate::kernel::uevent::Answers;
-use crate::units::{Extent, Guid, MIB, show_seconds};
+use crate::kernel::uevent::{self, Answers};
+use crate::units::{Extent, Guid, Label, MIB, show_seconds};
 
 /// An open block device.
 #[derive(Debug)]
@@ -251,10 +252,18 @@ impl BlockDevice {
     }
 
     fn trigger(&self, partition: &KernelPartition) -> io::Result<String> {
-        let token = Guid::from_random(kernel::random_bytes()?).to_string();
+        let token = new_token()?;
         self.kernel.trigger(partition, &token)?;
         Ok(token)
     }
+
+    fn sequence(&self) -> Option<u64> {
+        self.identity.and_then(|identity| identity.sequence())
+    }
+}
+
+fn new_token() -> io::Result<String> {
+    Ok(Guid::from_random(kernel::random_bytes()?).to_string())
 }
 
 fn place(partition: &KernelPartition) -> (u32, Extent) {
@@ -374,20 +383,37 @@ impl Disk for BlockDevice {
         reconciled
     }
 
-    fn publish(&mut self, udevadm: &Path) -> io::Result<()> {
-        let missing = |what: &str| io::Error::other(what.to_owned());
-        let sequence = self.identity.and_then(|identity| identity.sequence());
-        let sequence =
-            sequence.ok_or_else(|| missing("the kernel has no sequence numbers for disks (5.15 has them)"))?;
-        let mut answers = Answers::listen()?.ok_or_else(|| missing("no udev is running"))?;
-        links::write_rules(&self.node, sequence, udevadm)?;
-        let partitions = self.kernel.partitions()?;
-        let tokens: Vec<String> =
-            partitions.iter().map(|partition| self.trigger(partition)).collect::<io::Result<_>>()?;
-        if !answers.wait(&tokens, Instant::now() + UDEV_TIME)? {
-            return Err(missing(&format!("udev has not looked at them within {} s", show_seconds(UDEV_TIME))));
+    fn check_publish(&self) -> io::Result<()> {
+        if self.sequence().is_none() {
+            return Err(io::Error::other("the kernel has no sequence numbers for disks; Linux 5.15 has them"));
         }
-        links::check(&partitions.into_iter().map(|partition| partition.node).collect::<Vec<_>>())
+        if uevent::is_running() { Ok(()) } else { Err(io::Error::other("no udev is running")) }
+    }
+
+    fn publish(&mut self, udevadm: &Path, partitions: &[(u32, Label)]) -> io::Result<()> {
+        self.check_publish()?;
+        let (Some(sequence), Some(mut answers)) = (self.sequence(), Answers::listen()?) else {
+            return Err(io::Error::other("udev has ended"));
+        };
+        links::write_rules(&self.node, sequence, udevadm)?;
+        let shown = self.kernel.partitions()?;
+        let nodes: Vec<PathBuf> = shown.iter().map(|partition| partition.node.clone()).collect();
+        let mut tokens = Vec::new();
+        for node in nodes.iter().cloned().chain(links::astray(&nodes)?) {
+            let token = new_token()?;
+            sysfs::Disk::trigger_node(&node, &token)?;
+            tokens.push(token);
+        }
+        if !answers.wait(&tokens, Instant::now() + UDEV_TIME)? {
+            let seconds = show_seconds(UDEV_TIME);
+            return Err(io::Error::other(format!("udev has not looked at them within {seconds} s")));
+        }
+        let mut labels: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for (number, label) in partitions {
+            let node = shown.iter().filter(|shown| shown.number == *number).map(|shown| shown.node.clone());
+            labels.entry(label.lossy()).or_default().extend(node);
+        }
+        links::check(&labels)
     }
 
     fn partition_node(&self, number: u32) -> Option<String> {
@@ -427,7 +453,11 @@ impl BlockDevice {
     /// Opened when the first write comes and not before: closing it has consequences.
     fn writable(&mut self) -> io::Result<&File> {
         if self.writable.is_none() {
-            self.writable = Some(kernel::open_direct(&self.node)?);
+            let file = kernel::open_direct(&self.node)?;
+            if !self.identity.is_some_and(|identity| identity.is_of(&file).unwrap_or(false)) {
+                return Err(io::Error::other("its node has become that of another device"));
+            }
+            self.writable = Some(file);
         }
         Ok(self.writable.as_ref().expect("it was just opened"))
     }

@@ -2,6 +2,7 @@
 //! with a twin plugged in to either of the two.
 #![allow(clippy::disallowed_methods)] // this is the door that the lint guards
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,16 +41,23 @@ pub fn write_rules(node: &Path, sequence: u64, udevadm: &Path) -> io::Result<()>
     }
 }
 
-/// Makes certain that there are links and that each leads to one of `nodes`.
-pub fn check(nodes: &[PathBuf]) -> io::Result<()> {
+/// Partitions of other disks that links of an earlier run lead to: udev has to look at them again, too.
+pub fn astray(nodes: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
     let links = kernel::links_in(Path::new(DIRECTORY))?;
-    let astray = links.iter().find(|(_, target)| !nodes.contains(target));
-    match astray {
-        Some((link, target)) => {
-            let (link, target) = (link.display(), target.display());
-            Err(io::Error::other(format!("{link} leads to {target}, which is not of this disk")))
-        }
-        None if links.is_empty() => Err(io::Error::other("udev has made none")),
+    Ok(links.into_iter().map(|(_, target)| target).filter(|target| !nodes.contains(target)).collect())
+}
+
+/// Makes certain that one of the `nodes` of each label has a link, and that no link leads elsewhere.
+pub fn check(labels: &BTreeMap<String, Vec<PathBuf>>) -> io::Result<()> {
+    let links = kernel::links_in(Path::new(DIRECTORY))?;
+    let is_ours = |target: &PathBuf| labels.values().any(|nodes| nodes.contains(target));
+    if let Some((link, target)) = links.iter().find(|(_, target)| !is_ours(target)) {
+        let (link, target) = (link.display(), target.display());
+        return Err(io::Error::other(format!("{link} leads to {target}, which is not of this disk")));
+    }
+    let has_link = |nodes: &[PathBuf]| links.iter().any(|(_, target)| nodes.contains(target));
+    match labels.iter().find(|(label, nodes)| !label.is_empty() && !has_link(nodes)) {
+        Some((label, _)) => Err(io::Error::other(format!("udev has made none for \"{}\"", escape(label)))),
         None => Ok(()),
     }
 }

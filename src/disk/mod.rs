@@ -65,9 +65,15 @@ pub trait Disk {
         Ok(())
     }
 
+    /// Fails where [`Disk::publish`] would.
+    fn check_publish(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Publishes that this is the boot disk: its partitions, and no others, get links below `/dev/disk/by-makeroom`, now
-    /// and whenever udev looks at them again, also after the initrd. Returns when they are there.
-    fn publish(&mut self, _udevadm: &Path) -> io::Result<()> {
+    /// and whenever udev looks at them again, also after the initrd. Returns when they are there. `partitions` are those
+    /// that Linux shows.
+    fn publish(&mut self, _udevadm: &Path, _partitions: &[(u32, Label)]) -> io::Result<()> {
         Ok(())
     }
 

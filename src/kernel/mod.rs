@@ -204,8 +204,17 @@ pub fn links_in(directory: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let with_target = |path: PathBuf| Ok((path.clone(), real_path(&path)?));
-    entries.map(|entry| with_target(entry?.path())).collect()
+    let mut links = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        match real_path(&path) {
+            Ok(target) => links.push((path, target)),
+            // Leads nowhere, or was a name for a moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(links)
 }
 
 /// Takes the exclusive flock that udev respects, waiting for it at most `wait`. False: another process holds it.

@@ -168,6 +168,12 @@ impl Disk {
         write_into(&self.directory().join(&partition.name).join("uevent"), &format!("change {token}"))
     }
 
+    /// The same for a partition of any disk, by its node.
+    pub fn trigger_node(node: &Path, token: &str) -> io::Result<()> {
+        let name = node.strip_prefix("/dev").unwrap_or(node).to_string_lossy().replace('/', "!");
+        write_into(&Path::new("/sys/class/block").join(name).join("uevent"), &format!("change {token}"))
+    }
+
     fn directory(&self) -> PathBuf {
         Path::new("/sys/block").join(&self.name)
     }

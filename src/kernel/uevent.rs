@@ -12,6 +12,11 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt, socket, sockopt,
 };
 
+/// Whether there is a udev.
+pub fn is_running() -> bool {
+    Path::new("/run/udev/control").exists()
+}
+
 /// udev's answers from now on.
 pub struct Answers {
     socket: OwnedFd,
@@ -21,7 +26,7 @@ pub struct Answers {
 impl Answers {
     /// Starts to listen; `None` where no udev runs.
     pub fn listen() -> io::Result<Option<Answers>> {
-        if !Path::new("/run/udev/control").exists() {
+        if !is_running() {
             return Ok(None);
         }
         let socket = listen(UDEV)?;
@@ -33,8 +38,10 @@ impl Answers {
         let mut missing: Vec<String> = tokens.iter().map(|token| format!("SYNTH_UUID={token}\0")).collect();
         while !missing.is_empty() {
             match receive(&self.socket, &mut self.buffer, until)? {
-                Some(message) => missing.retain(|wanted| !contains(message, wanted.as_bytes())),
-                None => return Ok(false),
+                Received::Message(message) => missing.retain(|wanted| !contains(message, wanted.as_bytes())),
+                // If one that counts is among them, the time limit ends the wait.
+                Received::Lost => {}
+                Received::Nothing => return Ok(false),
             }
         }
         Ok(true)
@@ -60,8 +67,10 @@ impl BlockEvents {
             // Whatever is there already costs no more than one look at the disks.
             let until = if seen { Instant::now() } else { until };
             match receive(&self.socket, &mut self.buffer, until)? {
-                Some(message) => seen |= contains(message, b"SUBSYSTEM=block\0"),
-                None => return Ok(seen),
+                Received::Message(message) => seen |= contains(message, b"SUBSYSTEM=block\0"),
+                // Nobody knows what was lost.
+                Received::Lost => seen = true,
+                Received::Nothing => return Ok(seen),
             }
         }
     }
@@ -81,24 +90,32 @@ fn listen(groups: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The next message; nothing when the time is up.
-fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8], until: Instant) -> io::Result<Option<&'a [u8]>> {
+/// What came.
+enum Received<'a> {
+    Message(&'a [u8]),
+    /// More than the buffer could hold.
+    Lost,
+    /// The time is up.
+    Nothing,
+}
+
+fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8], until: Instant) -> io::Result<Received<'a>> {
     let length = loop {
         let left = until.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => return Ok(None),
+            Ok(0) => return Ok(Received::Nothing),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
         match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
             Ok(length) => break length,
-            // ENOBUFS: some were lost. If one that counts is among them, the time limit ends the wait.
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(Errno::ENOBUFS) => return Ok(Received::Lost),
             Err(error) => return Err(error.into()),
         }
     };
-    Ok(Some(&buffer[..length]))
+    Ok(Received::Message(&buffer[..length]))
 }
 
 fn contains(message: &[u8], wanted: &[u8]) -> bool {

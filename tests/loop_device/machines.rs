@@ -126,8 +126,39 @@ fn a_clone_is_not_taken_at_once_when_the_firmware_has_started_from_where_no_disk
     let stderr = text(&output.stderr);
     assert!(stderr.starts_with("makeroom: waiting up to 1.0 s for the boot disk\n"), "{stderr}");
     assert!(stderr.contains(warning), "{stderr}");
+    // Whatever else is there: boot partitions of an eMMC are nowhere that the firmware could mean.
+    let emmc = Machine::named("emmc");
+    let from_card = emmc.boots.iter().find(|boot| boot.from == "mmcblk1").unwrap();
+    let stage_of_emmc = Stage::new(&emmc, from_card, &["mmcblk0", "mmcblk0boot0", "mmcblk0boot1"]);
+    let output = stage_of_emmc.run(&["apply"]);
+    assert!(text(&output.stderr).starts_with("makeroom: waiting up to 1.0 s for the boot disk\n"), "{}", said(&output));
     // With it, there is nothing to wait for.
     let stage = Stage::new(&machine, boot, &["sda", "mmcblk1"]);
     let output = stage.run(&["apply"]);
     assert!(!text(&output.stderr).contains("waiting"), "{}", said(&output));
+}
+
+#[test]
+fn the_clone_of_a_booted_disk_that_cannot_be_read_is_refused() {
+    let machine = Machine::named("raspberry-pi-4");
+    let boot = machine.boots.iter().find(|boot| boot.from == "mmcblk1").unwrap();
+    let stage = Stage::new(&machine, boot, &["sda", "mmcblk1"]);
+    let (clone, card) = (content_hash(&stage.devices[0].image()), &stage.devices[1]);
+    File::options().write(true).open(card.image()).unwrap().set_len(0).unwrap();
+    let output = stage.run(&["apply"]);
+    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    assert!(text(&output.stderr).contains("the machine was not started from it"), "{}", said(&output));
+    assert_eq!(content_hash(&stage.devices[0].image()), clone);
+}
+
+#[test]
+fn links_are_not_given_to_a_disk_that_the_firmware_has_not_started_from() {
+    let machine = Machine::named("raspberry-pi-4");
+    let boot = machine.boots.iter().find(|boot| boot.from == "mmcblk1").unwrap();
+    let stage = Stage::new(&machine, boot, &["sda"]);
+    // Nothing is declared, so that nothing is missing.
+    stage.write("makeroom.toml", b"[boot-disk]\nwait=\"1s\"\nlinks=true\nlabels=[\"boot\"]\n");
+    let output = stage.run(&["apply"]);
+    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    assert!(text(&output.stderr).contains("links = true would lead every mount to it"), "{}", said(&output));
 }
