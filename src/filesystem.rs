@@ -133,6 +133,11 @@ impl Format {
         self.row().name
     }
 
+    /// The tool that makes it.
+    pub fn tool(self) -> &'static str {
+        self.row().tool
+    }
+
     /// All names, for suggestions.
     pub fn names() -> impl Iterator<Item = &'static str> + Clone {
         ROWS.iter().map(|row| row.name)

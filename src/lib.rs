@@ -159,7 +159,19 @@ fn checked(invocation: &Invocation, config: &Config, report: &mut Report) -> Str
     report.warnings.extend(config.warnings.iter().cloned());
     let labels: Vec<String> = config.partitions.iter().map(|partition| partition.label.to_string()).collect();
     let declares = if labels.is_empty() { "nothing".to_owned() } else { labels.join(", ") };
-    format!("{} is valid: it declares {declares}", invocation.config.display())
+    let tools = tools_of(config).join(", ");
+    let needs = if tools.is_empty() { tools } else { format!("; needs {tools}") };
+    format!("{} is valid: it declares {declares}{needs}", invocation.config.display())
+}
+
+/// What an initrd has to have for a configuration: names, or the paths that it gives.
+fn tools_of(config: &Config) -> Vec<String> {
+    let formats = config.partitions.iter().filter_map(|partition| Some(partition.content.as_ref()?.format.tool()));
+    let mut tools: Vec<&str> = formats.chain(config.boot_disk.links.then_some(tools::UDEVADM)).collect();
+    tools.sort_unstable();
+    tools.dedup();
+    let path = |tool: &str| config.tool(tool).map_or(tool.to_owned(), |path| text::escape(&path.to_string_lossy()));
+    tools.into_iter().map(path).collect()
 }
 
 fn names_an_image(invocation: &Invocation) -> bool {
