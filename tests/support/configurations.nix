@@ -1,0 +1,224 @@
+# Configurations of NixOS: the two walk-throughs of README, and one for everything that can be said or be wrong.
+let
+  by = label: "/dev/disk/by-partlabel/${label}";
+
+  mount = label: fsType: {
+    device = by label;
+    inherit fsType;
+  };
+
+  makeroom = settings: {
+    boot.initrd.makeroom = {
+      enable = true;
+    }
+    // settings;
+    fileSystems = mounts;
+  };
+
+  mounts = {
+    "/boot" = mount "boot" "vfat" // {
+      mountPoint = "/boot";
+    };
+    "/nix/store" = mount "nix-store_v0" "squashfs" // {
+      mountPoint = "/nix/store";
+    };
+  };
+
+  root = {
+    label = "root";
+    type = "root";
+    format = "xfs";
+  };
+
+  withPartitions = partitions: makeroom { inherit partitions; };
+
+  withMount =
+    configuration: path: settings:
+    configuration
+    // {
+      fileSystems = configuration.fileSystems // {
+        ${path} = settings // {
+          mountPoint = path;
+        };
+      };
+    };
+
+  fromRepart =
+    partitions:
+    makeroom { partitionsFromSystemdRepart = true; }
+    // {
+      systemd.repart.partitions = partitions;
+    };
+in
+{
+  raspberry-pi = withMount (withPartitions [ root ]) "/" (mount "root" "xfs");
+
+  appliance = withMount (withMount (withPartitions [
+    {
+      label = "home";
+      type = "home";
+      format = "ext4";
+      weight = 2000;
+    }
+    {
+      label = "var";
+      type = "var";
+      format = "ext4";
+    }
+  ]) "/home" (mount "home" "ext4")) "/var" (mount "var" "ext4");
+
+  every-format = withPartitions (
+    map
+      (format: {
+        label = "data-${format}";
+        type = if format == "swap" then "swap" else "linux-generic";
+        inherit format;
+        size-min = "512M";
+        size-max = 4294967296;
+        priority = 1;
+      })
+      [
+        "ext4"
+        "xfs"
+        "btrfs"
+        "f2fs"
+        "vfat"
+        "swap"
+      ]
+  );
+
+  every-option = makeroom {
+    partitions = [
+      (
+        root
+        // {
+          format = "ext4";
+          fs-label = "system";
+          mkfs-options = [
+            "-N"
+            "200000"
+          ];
+        }
+      )
+      {
+        label = "my data";
+        type = "linux-generic";
+      }
+    ];
+    bootDisk = {
+      labels = [
+        "boot"
+        "nix-store_*"
+      ];
+      wait = "1min";
+    };
+    settings.tools."mkfs.ext4" = "/opt/mkfs.ext4";
+    onFailure = "continue";
+    verbose = true;
+  };
+
+  device-only =
+    makeroom {
+      partitions = [ root ];
+      bootDisk.device = "/dev/disk/by-path/platform-fe340000.mmc";
+    }
+    // {
+      fileSystems = { };
+    };
+
+  links =
+    makeroom {
+      partitions = [ root ];
+      bootDisk.links = true;
+    }
+    // {
+      fileSystems = {
+        "/" = {
+          device = "/dev/disk/by-makeroom/root";
+          fsType = "xfs";
+        };
+        "/nix/store" = {
+          device = "/dev/disk/by-makeroom/nix\\x20store";
+          fsType = "squashfs";
+        };
+      };
+    };
+
+  from-repart = fromRepart {
+    "20-var" = {
+      Type = "var";
+      Label = "var";
+      Format = "ext4";
+      SizeMinBytes = "1G";
+    };
+    "10-home" = {
+      Type = "home";
+      Label = "home";
+      Format = "ext4";
+      Weight = "2000";
+      Priority = -1;
+      SizeMaxBytes = 8589934592;
+    };
+  };
+
+  # --- what warns ---
+
+  repart-beside = makeroom { partitions = [ root ]; } // {
+    boot.initrd = {
+      makeroom = {
+        enable = true;
+        partitions = [ root ];
+      };
+      systemd.repart.enable = true;
+    };
+    systemd.repart.partitions."10-root" = {
+      Type = "root";
+      Label = "root";
+    };
+  };
+
+  # --- what fails ---
+
+  scripted-initrd = withPartitions [ root ] // {
+    boot.initrd = {
+      makeroom = {
+        enable = true;
+        partitions = [ root ];
+      };
+      systemd.enable = false;
+    };
+  };
+
+  no-labels = withPartitions [ root ] // {
+    fileSystems."/".device = "/dev/disk/by-uuid/00000000-0000-0000-0000-000000000000";
+  };
+
+  label-twice = withPartitions [
+    root
+    root
+  ];
+
+  label-too-long = withPartitions [
+    (root // { label = "a-label-that-has-more-than-36-characters"; })
+  ];
+
+  other-file-system = withMount (withPartitions [ root ]) "/" (mount "root" "ext4");
+
+  auto-format = withMount (withPartitions [ root ]) "/" (
+    mount "root" "xfs" // { autoFormat = true; }
+  );
+
+  links-not-used = withMount (makeroom {
+    partitions = [ root ];
+    bootDisk.links = true;
+  }) "/" (mount "root" "xfs");
+
+  repart-with-more = fromRepart {
+    "10-esp".Type = "esp";
+    "20-root" = {
+      Type = "root";
+      Label = "root";
+      Encrypt = "tpm2";
+    };
+  };
+}
