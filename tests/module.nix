@@ -1,7 +1,8 @@
 # Evaluates initrd/module.nix for every kind of configuration:
 #   nix-instantiate --eval --strict --json tests/module.nix
 # With nixpkgs' lib where NIXPKGS_LIB names it (the repository or its lib folder) or NIX_PATH has nixpkgs, else with a
-# stand-in that checks no types. `lib` in the result says which.
+# stand-in that checks no types. `lib` in the result says which. CONFIGURATION names one file with a configuration to
+# evaluate instead.
 let
   given = builtins.getEnv "NIXPKGS_LIB";
   inPath = builtins.tryEval <nixpkgs/lib>;
@@ -12,6 +13,8 @@ let
       /. + given + "/lib"
     else
       /. + given;
+
+  configuration = builtins.getEnv "CONFIGURATION";
 
   real = import found;
   standIn = import ./support/stand-in.nix;
@@ -87,5 +90,10 @@ let
 in
 {
   lib = if found != null then "nixpkgs" else "stand-in";
-  cases = builtins.mapAttrs (_: result) (import ./support/configurations.nix);
+  cases = builtins.mapAttrs (_: result) (
+    if configuration == "" then
+      import ./support/configurations.nix
+    else
+      { given = import (/. + configuration); }
+  );
 }

@@ -16,11 +16,16 @@ use tempfile::TempDir;
 
 /// Every case of `tests/support/configurations.nix`, evaluated.
 fn cases() -> BTreeMap<String, Value> {
+    evaluate("")
+}
+
+/// One configuration, or all cases.
+fn evaluate(configuration: &str) -> BTreeMap<String, Value> {
     let mut nix = Command::new("nix-instantiate");
     nix.args(["--eval", "--strict", "--json", "tests/module.nix"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     // A home of its own: Nix leaves its cache there.
     let home = tempfile::tempdir().unwrap();
-    let output = nix.env("HOME", home.path()).output().unwrap();
+    let output = nix.env("HOME", home.path()).env("CONFIGURATION", configuration).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     println!("evaluated with the lib of {}", result["lib"]);
@@ -72,6 +77,25 @@ fn every_configuration_is_taken_by_the_program_or_fails_with_its_sentence() {
         all.push('\n');
     }
     snapbox::assert_data_eq!(all, snapbox::file!["snapshots/module.txt"].raw());
+}
+
+/// The walk-throughs as they stand in README.
+#[test]
+fn what_readme_says_to_write_is_what_the_cases_are() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let blocks = readme.split("```nix\n# configuration.nix\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let blocks: Vec<&str> = blocks.collect();
+    let cases = cases();
+    assert_eq!(blocks.len(), 2);
+    for (block, case) in blocks.into_iter().zip(["raspberry-pi", "appliance"]) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("configuration.nix");
+        fs::write(&path, block).unwrap();
+        let given = &evaluate(path.to_str().unwrap())["given"];
+        for field in ["failed", "warnings", "toml", "unit", "dropIns", "storePaths"] {
+            assert_eq!(given[field], cases[case][field], "{case}: {field}");
+        }
+    }
 }
 
 /// What Nix cannot know fails the build, with the program's own words.

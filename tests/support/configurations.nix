@@ -53,19 +53,32 @@ in
 {
   raspberry-pi = withMount (withPartitions [ root ]) "/" (mount "root" "xfs");
 
-  appliance = withMount (withMount (withPartitions [
-    {
-      label = "home";
-      type = "home";
-      format = "ext4";
-      weight = 2000;
-    }
-    {
-      label = "var";
-      type = "var";
-      format = "ext4";
-    }
-  ]) "/home" (mount "home" "ext4")) "/var" (mount "var" "ext4");
+  appliance =
+    withPartitions [
+      {
+        label = "home";
+        type = "home";
+        format = "ext4";
+        weight = 2000;
+      }
+      {
+        label = "var";
+        type = "var";
+        format = "ext4";
+      }
+    ]
+    // {
+      fileSystems = {
+        "/" = {
+          device = "none";
+          fsType = "tmpfs";
+        };
+        "/boot" = mount "boot" "vfat";
+        "/nix/store" = mount "nix-store" "squashfs";
+        "/home" = mount "home" "ext4";
+        "/var" = mount "var" "ext4";
+      };
+    };
 
   every-format = withPartitions (
     map

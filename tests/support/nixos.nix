@@ -67,6 +67,7 @@ rec {
         assertions = option (types.listOf types.unspecified) [ ];
         warnings = option (types.listOf types.str) [ ];
         fileSystems = option (types.attrsOf (types.attrsOf types.anything)) { };
+        nixpkgs = option types.anything { };
         systemd.repart.partitions = option (types.attrsOf (types.attrsOf types.anything)) { };
         boot.initrd = {
           availableKernelModules = option (types.listOf types.str) [ ];
