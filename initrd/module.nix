@@ -197,12 +197,19 @@ let
 
   cpu = pkgs.stdenv.hostPlatform.parsed.cpu.name;
 
+  # The build may run on another machine.
+  checker =
+    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then
+      cfg.package
+    else
+      pkgs.buildPackages.callPackage ./package.nix { };
+
   checked =
     pkgs.runCommand "makeroom.toml"
       {
         inherit toml;
         passAsFile = [ "toml" ];
-        nativeBuildInputs = [ (pkgs.buildPackages.callPackage ./package.nix { }) ];
+        nativeBuildInputs = [ checker ];
       }
       ''
         cp "$tomlPath" makeroom.toml

@@ -17,7 +17,10 @@ rec {
       // {
         inherit toml script;
       };
-    stdenv.hostPlatform.parsed.cpu.name = "aarch64";
+    stdenv = {
+      buildPlatform.canExecute = _: false;
+      hostPlatform.parsed.cpu.name = "aarch64";
+    };
     btrfs-progs = package "btrfs-progs";
     dosfstools = package "dosfstools";
     e2fsprogs = package "e2fsprogs" // {
