@@ -33,8 +33,9 @@ pub(super) fn parse(text: &str, architecture: Architecture) -> Result<Config> {
     }
     let mut warnings = Vec::new();
     let partitions = partitions(&top, architecture, &mut warnings)?;
+    let boot_disk = top.table("boot-disk", BOOT_DISK)?.map(|section| boot_disk(&section, &partitions));
     Ok(Config {
-        boot_disk: top.table("boot-disk", BOOT_DISK)?.map_or(Ok(BootDisk::default()), |section| boot_disk(&section))?,
+        boot_disk: boot_disk.unwrap_or(Ok(BootDisk::default()))?,
         partitions,
         tools: top.table("tools", &[])?.map_or(Ok(Vec::new()), |section| tools(&section))?,
         warnings,
@@ -45,11 +46,19 @@ const BOOT_DISK: &[&str] = &["labels", "device", "wait", "links", "allow-loop"];
 const PARTITION: &[&str] =
     &["label", "type", "format", "weight", "size-min", "size-max", "priority", "fs-label", "mkfs-options"];
 
-fn boot_disk(section: &Section) -> Result<BootDisk> {
+fn boot_disk(section: &Section, partitions: &[Declared]) -> Result<BootDisk> {
     let labels = section.strings("labels")?.unwrap_or_default();
     for (label, span) in &labels {
-        if let Err(error) = Label::declared(label) {
-            return problem(span.clone(), error.to_string());
+        match Label::declared(label) {
+            Err(error) => return problem(span.clone(), error.to_string()),
+            Ok(label) if partitions.iter().any(|partition| partition.label == label) => {
+                let message = format!(
+                    "\"{label}\" is a [[partition]], too: on a freshly flashed card it is not there yet, and the disk would \
+                     never be found; name only partitions of the image"
+                );
+                return problem(span.clone(), message);
+            }
+            Ok(_) => {}
         }
     }
     let device = section.string("device")?.map(|(path, span)| absolute(&path, span)).transpose()?;

@@ -61,6 +61,10 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("a device that is no path", "[boot-disk]\ndevice = \"mmcblk0\"\n"),
     ("a time that is none", "[boot-disk]\nlabels = [\"boot\"]\nwait = \"soon\"\n"),
+    (
+        "an anchor that is yet to be made",
+        "[boot-disk]\nlabels = [\"boot\", \"root\"]\n[[partition]]\nlabel = \"root\"\ntype = \"root\"\n",
+    ),
     ("a flag that is none", "[boot-disk]\nlabels = [\"boot\"]\nallow-loop = 1\n"),
     ("unknown tool", "[tools]\n\"mkfs.xfss\" = \"/bin/mkfs.xfs\"\n"),
     ("a tool without a path", "[tools]\n\"mkfs.xfs\" = \"mkfs.xfs\"\n"),
