@@ -25,7 +25,7 @@
 
       checks = forEachSystem (system: {
         package = self.packages.${system}.makeroom;
-        # A whole system with the module: its initrd is built, and with it the configuration is checked.
+        # A whole system with the module: assertions, its initrd, and with it the check of the configuration.
         initrd =
           (nixpkgs.lib.nixosSystem {
             modules = [
@@ -33,9 +33,9 @@
               ./tests/support/appliance.nix
               { nixpkgs.hostPlatform = system; }
             ];
-          }).config.system.build.initialRamdisk;
+          }).config.system.build.toplevel;
       });
 
-      formatter = forEachSystem (system: (pkgsFor system).nixfmt-rfc-style);
+      formatter = forEachSystem (system: (pkgsFor system).nixfmt);
     };
 }

@@ -56,7 +56,7 @@ let
   number =
     value:
     if builtins.isString value && builtins.match "-?[0-9]+" value != null then
-      lib.toInt value
+      lib.toIntBase10 value
     else
       value;
 
@@ -67,9 +67,14 @@ let
       value = if key == "Label" || key == "Type" || key == "Format" then value else number value;
     }) (lib.filterAttrs (key: _: repartKeys ? ${key}) definition);
 
+  # By file name, as systemd-repart does: "-" sorts before ".".
+  repartNames = lib.sort (a: b: a + ".conf" < b + ".conf") (
+    builtins.attrNames config.systemd.repart.partitions
+  );
+
   fromRepart = map fromDefinition (
     filter (definition: definition ? Label && definition ? Type) (
-      builtins.attrValues config.systemd.repart.partitions
+      map (name: config.systemd.repart.partitions.${name}) repartNames
     )
   );
 
@@ -83,7 +88,10 @@ let
           "Type"
         ];
       in
-      map (key: "systemd.repart.partitions.${name}: makeroom has no ${key}") unknown
+      map (
+        key:
+        "systemd.repart.partitions.${name}: makeroom has no ${key}; remove it, or leave this partition to systemd-repart without partitionsFromSystemdRepart"
+      ) unknown
       ++ map (
         key:
         "systemd.repart.partitions.${name} has no ${key}, and makeroom knows partitions by their labels"
@@ -103,9 +111,7 @@ let
       plain =
         encodedLabel: builtins.fromJSON "\"${builtins.replaceStrings [ "\\x" ] [ "\\u00" ] encodedLabel}\"";
     in
-    if device == null then
-      null
-    else if hasPrefix byPartLabel device then
+    if hasPrefix byPartLabel device then
       plain (removePrefix byPartLabel device)
     else if hasPrefix byMakeroom device then
       plain (removePrefix byMakeroom device)
@@ -118,20 +124,37 @@ let
     lib.concatStrings (
       map (
         char:
-        if builtins.match "[a-zA-Z0-9#+.:=@_-]" char != null then
+        # Bytes of other than ASCII stay, as udev leaves UTF-8.
+        if builtins.match "[a-zA-Z0-9#+.:=@_-]" char != null || builtins.match "[ -~]" char == null then
           char
         else
           lib.strings.escapeC [ char ] char
       ) (lib.stringToCharacters label)
     );
 
-  mounts = builtins.attrValues config.fileSystems;
+  # What is mounted, and where the configuration says so.
+  mounts =
+    lib.mapAttrsToList (path: mount: {
+      where = "fileSystems.\"${path}\"";
+      device = if mount.device or null == null then "" else mount.device;
+      fsType = mount.fsType or "auto";
+      autoFormat = mount.autoFormat or false;
+      # On whichever disk it is, the boot does without it.
+      isOptional = lib.any (option: option == "nofail" || option == "noauto") (mount.options or [ ]);
+    }) config.fileSystems
+    ++ map (swap: {
+      where = "swapDevices";
+      device = if swap.device or null == null then "" else swap.device;
+      fsType = "swap";
+      autoFormat = false;
+      isOptional = lib.any (option: option == "nofail" || option == "noauto") (swap.options or [ ]);
+    }) config.swapDevices;
 
-  mountsOf = partition: filter (mount: labelIn (mount.device or null) == partition.label) mounts;
+  mountsOf = partition: filter (mount: builtins.elem mount.device (devicesOf partition)) mounts;
 
   anchors = unique (
     filter (label: label != null && !(builtins.elem label labels)) (
-      map (mount: labelIn (mount.device or null)) mounts
+      map (mount: labelIn mount.device) (filter (mount: !mount.isOptional) mounts)
     )
   );
 
@@ -146,6 +169,8 @@ let
     swap = pkgs.util-linux;
   };
 
+  hasLinks = cfg.settings.boot-disk.links or cfg.bootDisk.links;
+
   toolName = format: if format == "swap" then "mkswap" else "mkfs.${format}";
 
   toolPaths =
@@ -155,7 +180,7 @@ let
         value = "${lib.getBin tools.${format}}/bin/${toolName format}";
       }) (filter (format: tools ? ${format}) formats)
     )
-    // lib.optionalAttrs cfg.bootDisk.links {
+    // lib.optionalAttrs hasLinks {
       udevadm = "${config.boot.initrd.systemd.package}/bin/udevadm";
     };
 
@@ -163,7 +188,7 @@ let
     boot-disk = given {
       labels = if cfg.bootDisk.labels == [ ] then null else cfg.bootDisk.labels;
       inherit (cfg.bootDisk) device wait;
-      links = if cfg.bootDisk.links then true else null;
+      links = if hasLinks then true else null;
     };
     partition = declared;
     tools = toolPaths;
@@ -226,12 +251,22 @@ let
   devicesOf =
     partition:
     [ "${byPartLabel}${encoded partition.label}" ]
-    ++ optional cfg.bootDisk.links "${byMakeroom}${encoded partition.label}"
+    ++ optional hasLinks "${byMakeroom}${encoded partition.label}"
     ++
       optional (formatOf partition != null)
         "/dev/disk/by-label/${encoded (partition.fs-label or partition.label)}";
 
-  # As systemd-escape --path does it.
+  # And whatever else of the boot disk is mounted: a link of makeroom's, or one to a disk that it has to mend, is there only
+  # when it has finished.
+  awaited =
+    lib.concatMap devicesOf declared
+    ++ map (mount: mount.device) (
+      filter (
+        mount: hasPrefix byMakeroom mount.device || builtins.elem (labelIn mount.device) cfg.bootDisk.labels
+      ) mounts
+    );
+
+  # As systemd-escape --path does it, for ASCII.
   unitName =
     path:
     builtins.replaceStrings [ "/" ] [ "-" ] (
@@ -338,7 +373,7 @@ in
         description = ''
           Labels of partitions that are in the image: the disk that carries all of them is the boot disk. `*` stands for any
           text and `?` for one character. When several disks carry them, the one is taken that the firmware has started
-          from, or none.
+          from, or none. Set them when something else is mounted by its label from another disk, without `nofail`.
         '';
       };
       device = mkOption {
@@ -385,7 +420,9 @@ in
     };
 
     settings = mkOption {
-      type = types.attrsOf types.anything;
+      type = types.attrsOf (
+        types.either (types.attrsOf types.anything) (types.listOf (types.attrsOf types.anything))
+      );
       default = { };
       example = {
         tools."mkfs.ext4" = "/nix/store/.../bin/mkfs.ext4";
@@ -421,17 +458,20 @@ in
           filter (
             mount:
             formatOf partition != null
-            && !(builtins.elem (mount.fsType or "auto") [
+            && !(builtins.elem mount.fsType [
               "auto"
               (formatOf partition)
             ])
           ) (mountsOf partition);
         autoFormatted =
-          partition:
-          filter (mount: formatOf partition != null && (mount.autoFormat or false)) (mountsOf partition);
+          partition: filter (mount: formatOf partition != null && mount.autoFormat) (mountsOf partition);
+        # Of the boot disk, by a name that a clone has, too.
         unproven = filter (
-          mount: hasPrefix byPartLabel (if mount.device or null == null then "" else mount.device)
+          mount:
+          hasPrefix byPartLabel mount.device
+          && builtins.elem (labelIn mount.device) (labels ++ cfg.bootDisk.labels)
         ) mounts;
+        unmade = filter (mount: hasPrefix byMakeroom mount.device) mounts;
       in
       [
         {
@@ -439,7 +479,8 @@ in
           message = "boot.initrd.makeroom needs the systemd initrd: set boot.initrd.systemd.enable = true.";
         }
         {
-          assertion = cfg.bootDisk.labels != [ ] || cfg.bootDisk.device != null || cfg.settings ? boot-disk;
+          assertion =
+            cfg.bootDisk.labels != [ ] || cfg.bootDisk.device != null || cfg.settings.boot-disk or { } != { };
           message = "boot.initrd.makeroom: no fileSystems entry names a partition of the image by /dev/disk/by-partlabel/; set boot.initrd.makeroom.bootDisk.labels to labels that only the boot disk has.";
         }
         {
@@ -455,17 +496,23 @@ in
         partition:
         map (mount: {
           assertion = false;
-          message = "boot.initrd.makeroom: fileSystems.\"${mount.mountPoint or "?"}\" mounts \"${partition.label}\" as ${mount.fsType}, but it is formatted as ${formatOf partition}.";
+          message = "boot.initrd.makeroom: ${mount.where} mounts \"${partition.label}\" as ${mount.fsType}, but it is formatted as ${formatOf partition}.";
         }) (wrongType partition)
         ++ map (mount: {
           assertion = false;
-          message = "boot.initrd.makeroom: fileSystems.\"${mount.mountPoint or "?"}\" has autoFormat, but makeroom formats \"${partition.label}\" itself: remove autoFormat, or the partition's format.";
+          message = "boot.initrd.makeroom: ${mount.where} has autoFormat, but makeroom formats \"${partition.label}\" itself: remove autoFormat, or the partition's format.";
         }) (autoFormatted partition)
       ) declared
-      ++ optionals cfg.bootDisk.links (
+      ++ optionals (!hasLinks) (
         map (mount: {
           assertion = false;
-          message = "boot.initrd.makeroom.bootDisk.links is set, but fileSystems.\"${mount.mountPoint or "?"}\" mounts ${mount.device}, which any disk with that label can take: use /dev/disk/by-makeroom/.";
+          message = "boot.initrd.makeroom: ${mount.where} mounts ${mount.device}, which is there only with boot.initrd.makeroom.bootDisk.links = true.";
+        }) unmade
+      )
+      ++ optionals hasLinks (
+        map (mount: {
+          assertion = false;
+          message = "boot.initrd.makeroom.bootDisk.links is set, but ${mount.where} mounts ${mount.device}, which any disk with that label can take: use /dev/disk/by-makeroom/.";
         }) unproven
       )
       ++ optionals cfg.partitionsFromSystemdRepart (
@@ -476,14 +523,18 @@ in
       );
 
     warnings =
-      optional
-        (
-          (config.boot.initrd.systemd.repart.enable or false)
-          && lib.any (definition: builtins.elem (definition.Label or null) labels) (
-            builtins.attrValues config.systemd.repart.partitions
+      optional (
+        labels == [ ]
+      ) "boot.initrd.makeroom is enabled and no partition is declared: it does nothing."
+      ++
+        optional
+          (
+            (config.boot.initrd.systemd.repart.enable or false)
+            && lib.any (definition: builtins.elem (definition.Label or null) labels) (
+              builtins.attrValues config.systemd.repart.partitions
+            )
           )
-        )
-        "boot.initrd.systemd.repart is enabled beside boot.initrd.makeroom for the same partitions: whichever runs first makes them. Set boot.initrd.systemd.repart.enable = false.";
+          "boot.initrd.systemd.repart is enabled beside boot.initrd.makeroom for the same partitions: whichever runs first makes them. Set boot.initrd.systemd.repart.enable = false.";
 
     boot.initrd.supportedFilesystems = builtins.listToAttrs (
       map (name: {
@@ -546,7 +597,7 @@ in
               After=makeroom.service
             '';
           };
-        }) (unique (lib.concatMap devicesOf declared))
+        }) (unique (filter (path: builtins.match "[ -~]*" path != null) awaited))
       );
     };
   };

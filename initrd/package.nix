@@ -14,7 +14,6 @@ pkgsStatic.rustPlatform.buildRustPackage {
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
-      ../.cargo
       ../Cargo.lock
       ../Cargo.toml
       ../src
@@ -22,6 +21,10 @@ pkgsStatic.rustPlatform.buildRustPackage {
   };
 
   cargoLock.lockFile = ../Cargo.lock;
+
+  # Of .cargo/config.toml, what is not for rust-lld: nixpkgs has a linker of its own.
+  env."CARGO_TARGET_${pkgsStatic.stdenv.hostPlatform.rust.cargoEnvVarTarget}_RUSTFLAGS" =
+    ''-Crelocation-model=static --cfg=sha2_backend="soft" --cfg=sha2_backend_soft="compact"'';
 
   # The tests need tools, loop devices and a fixture that is not in the source above.
   doCheck = false;

@@ -80,6 +80,7 @@ let
       inherit (config) warnings;
       inherit (file) toml script;
       unit = unitText initrd.systemd.services.makeroom;
+      settings = builtins.attrNames initrd.systemd.services.makeroom;
       dropIns = builtins.mapAttrs (
         _: unit: "${unit.overrideStrategy}\n${unit.text}"
       ) initrd.systemd.units;

@@ -42,8 +42,7 @@ install() {
 
     # The time that systemd waits for a new partition starts when makeroom has finished.
     while read -r label; do
-        # As udev writes it in a link.
-        label=${label// /\\x20}
+        label=$(encode "$label")
         for unit in partlabel makeroom; do
             unit=$(systemd-escape --path --suffix=device "/dev/disk/by-$unit/$label")
             mkdir -p "$initdir$systemdsystemunitdir/$unit.d"
@@ -62,4 +61,17 @@ list_after() { # WORD TEXT
     case "$2" in
     *"$1 "*) printf '%s\n' "$2" | sed "s/.*$1 //; s/; .*//; s/, /\n/g" ;;
     esac
+}
+
+# A label as udev writes it in a link.
+encode() { # LABEL
+    local at char
+    for ((at = 0; at < ${#1}; at++)); do
+        char=${1:at:1}
+        case $char in
+        [a-zA-Z0-9#+.:=@_-]) printf '%s' "$char" ;;
+        [[:ascii:]]) printf '\\x%02x' "'$char" ;;
+        *) printf '%s' "$char" ;;
+        esac
+    done
 }

@@ -20,7 +20,7 @@ const SCRIPT: &str = r#"
     cd "$work"; mkdir tree; cd tree
     { zcat ../initrd || cat ../initrd; } 2>/dev/null | cpio --extract --make-directories --quiet
     find . -path '*makeroom*' -type f -o -path '*makeroom*' -type l -o -name 'mkfs.*' | sort
-    cat usr/lib/systemd/system/dev-disk-by*partlabel-my*root.device.d/makeroom.conf
+    cat usr/lib/systemd/system/dev-disk-by*partlabel-my*root*.device.d/makeroom.conf
     chroot . /usr/bin/makeroom check
 "#;
 
@@ -43,7 +43,7 @@ fn dracut_takes_the_program_its_tools_and_the_unit_or_says_what_is_wrong() {
         return;
     }
     let config = "[boot-disk]\nlabels=[\"boot\"]\nlinks=true\n\
-                  [[partition]]\nlabel=\"my root\"\ntype=\"root\"\nformat=\"xfs\"\n\
+                  [[partition]]\nlabel=\"my (root)\"\ntype=\"root\"\nformat=\"xfs\"\n\
                   [[partition]]\nlabel=\"a-label-too-long-for-ext4\"\ntype=\"var\"\nformat=\"ext4\"\n";
     let output = dracut(config);
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));

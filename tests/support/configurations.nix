@@ -174,7 +174,64 @@ in
     };
   };
 
+  # A disk that the boot does without, and a label that Nix cannot escape for systemd.
+  other-disks = withMount (withMount (withPartitions [
+    root
+    {
+      label = "größe";
+      type = "linux-generic";
+    }
+  ]) "/backup" (mount "usb-backup" "ext4" // { options = [ "nofail" ]; })) "/" (mount "root" "xfs");
+
+  swap =
+    withPartitions [
+      {
+        label = "swap";
+        type = "swap";
+      }
+    ]
+    // {
+      swapDevices = [ { device = by "swap"; } ];
+    };
+
+  # By file name: "-" sorts before ".".
+  repart-order = fromRepart {
+    home = {
+      Type = "home";
+      Label = "home";
+    };
+    home-backup = {
+      Type = "linux-generic";
+      Label = "backup";
+      Weight = "0500";
+    };
+  };
+
+  links-with-another-disk =
+    makeroom {
+      partitions = [ root ];
+      bootDisk = {
+        labels = [ "nix-store" ];
+        links = true;
+      };
+    }
+    // {
+      fileSystems = {
+        "/" = {
+          device = "/dev/disk/by-makeroom/root";
+          fsType = "xfs";
+        };
+        "/nix/store" = {
+          device = "/dev/disk/by-makeroom/nix-store";
+          fsType = "squashfs";
+        };
+        "/data" = mount "data" "ext4";
+      };
+    };
+
   # --- what warns ---
+
+  nothing-declared = makeroom { };
 
   repart-beside = makeroom { partitions = [ root ]; } // {
     boot.initrd = {
@@ -220,6 +277,17 @@ in
   auto-format = withMount (withPartitions [ root ]) "/" (
     mount "root" "xfs" // { autoFormat = true; }
   );
+
+  links-not-made = withMount (withPartitions [ root ]) "/" {
+    device = "/dev/disk/by-makeroom/root";
+    fsType = "xfs";
+  };
+
+  other-file-system-by-label = withMount (withPartitions [ root ]) "/" {
+    device = "/dev/disk/by-label/root";
+    fsType = "ext4";
+    autoFormat = true;
+  };
 
   links-not-used = withMount (makeroom {
     partitions = [ root ];

@@ -36,6 +36,7 @@ rec {
     assertions = [ ];
     warnings = [ ];
     fileSystems = { };
+    swapDevices = [ ];
     systemd.repart.partitions = { };
     boot.initrd = {
       availableKernelModules = [ ];
@@ -71,6 +72,7 @@ rec {
         warnings = option (types.listOf types.str) [ ];
         fileSystems = option (types.attrsOf (types.attrsOf types.anything)) { };
         nixpkgs = option types.anything { };
+        swapDevices = option (types.listOf (types.attrsOf types.anything)) [ ];
         systemd.repart.partitions = option (types.attrsOf (types.attrsOf types.anything)) { };
         boot.initrd = {
           availableKernelModules = option (types.listOf types.str) [ ];

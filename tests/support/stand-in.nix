@@ -42,7 +42,8 @@ let
       separator: f: values:
       concatStringsSep separator (map f values);
     stringToCharacters = text: builtins.genList (at: substring at 1 text) (stringLength text);
-    toInt = builtins.fromJSON;
+    toIntBase10 = text: builtins.fromJSON (concatStringsSep "" (builtins.match "(-?)0*([0-9]+)" text));
+    sort = builtins.sort;
     filterAttrs =
       wanted: attrs:
       listToAttrs (
@@ -70,7 +71,9 @@ let
           "'" = "27";
           "(" = "28";
           ")" = "29";
+          "&" = "26";
           "+" = "2b";
+          "," = "2c";
           "-" = "2d";
           "/" = "2f";
           "\\" = "5c";
