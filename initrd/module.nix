@@ -104,33 +104,22 @@ let
   byPartLabel = "/dev/disk/by-partlabel/";
   byMakeroom = "/dev/disk/by-makeroom/";
 
-  # The label in a device path, as it was before udev wrote some of its characters as \x20; null for other paths.
-  labelIn =
-    device:
-    let
-      plain =
-        encodedLabel: builtins.fromJSON "\"${builtins.replaceStrings [ "\\x" ] [ "\\u00" ] encodedLabel}\"";
-    in
-    if hasPrefix byPartLabel device then
-      plain (removePrefix byPartLabel device)
-    else if hasPrefix byMakeroom device then
-      plain (removePrefix byMakeroom device)
+  # What follows in a device path, as it was before udev wrote some of its characters as \x20; null for other paths.
+  decodedBehind =
+    prefix: device:
+    if hasPrefix prefix device then
+      builtins.fromJSON "\"${
+        builtins.replaceStrings [ "\\x" ] [ "\\u00" ] (removePrefix prefix device)
+      }\""
     else
       null;
 
-  # udev keeps these characters of a label and writes the others as \x20 (systemd, `encode_devnode_name`).
-  encoded =
-    label:
-    lib.concatStrings (
-      map (
-        char:
-        # Bytes of other than ASCII stay, as udev leaves UTF-8.
-        if builtins.match "[a-zA-Z0-9#+.:=@_-]" char != null || builtins.match "[ -~]" char == null then
-          char
-        else
-          lib.strings.escapeC [ char ] char
-      ) (lib.stringToCharacters label)
-    );
+  labelIn =
+    device:
+    if hasPrefix byPartLabel device then
+      decodedBehind byPartLabel device
+    else
+      decodedBehind byMakeroom device;
 
   # What is mounted, and where the configuration says so.
   mounts =
@@ -150,7 +139,13 @@ let
       isOptional = lib.any (option: option == "nofail" || option == "noauto") (swap.options or [ ]);
     }) config.swapDevices;
 
-  mountsOf = partition: filter (mount: builtins.elem mount.device (devicesOf partition)) mounts;
+  mountsOf =
+    partition:
+    filter (
+      mount:
+      labelIn mount.device == partition.label
+      || decodedBehind "/dev/disk/by-label/" mount.device == partition.fs-label or partition.label
+    ) mounts;
 
   anchors = unique (
     filter (label: label != null && !(builtins.elem label labels)) (
@@ -245,39 +240,6 @@ let
       '';
 
   # --- the unit ---
-
-  # The names by which a new partition can be waited for. Their time starts when makeroom has finished: a slow card may
-  # take longer to format than systemd waits for a device.
-  devicesOf =
-    partition:
-    [ "${byPartLabel}${encoded partition.label}" ]
-    ++ optional hasLinks "${byMakeroom}${encoded partition.label}"
-    ++
-      optional (formatOf partition != null)
-        "/dev/disk/by-label/${encoded (partition.fs-label or partition.label)}";
-
-  # And whatever else of the boot disk is mounted: a link of makeroom's, or one to a disk that it has to mend, is there only
-  # when it has finished.
-  awaited =
-    lib.concatMap devicesOf declared
-    ++ map (mount: mount.device) (
-      filter (
-        mount: hasPrefix byMakeroom mount.device || builtins.elem (labelIn mount.device) cfg.bootDisk.labels
-      ) mounts
-    );
-
-  # As systemd-escape --path does it, for ASCII.
-  unitName =
-    path:
-    builtins.replaceStrings [ "/" ] [ "-" ] (
-      lib.concatStrings (
-        map (
-          char:
-          if builtins.match "[a-zA-Z0-9:_./]" char != null then char else lib.strings.escapeC [ char ] char
-        ) (lib.stringToCharacters (removePrefix "/" path))
-      )
-    )
-    + ".device";
 
   partitionModule = {
     options = {
@@ -587,17 +549,26 @@ in
         };
       };
 
+      # The time that systemd waits for a partition by its label starts when makeroom has finished: a slow card may take longer
+      # to format, and a disk that it has to mend has no partitions before. A name that ends in a dash is for all that begin
+      # so (systemd.unit(5)).
       units = builtins.listToAttrs (
-        map (device: {
-          name = unitName device;
-          value = {
-            overrideStrategy = "asDropin";
-            text = ''
-              [Unit]
-              After=makeroom.service
-            '';
-          };
-        }) (unique (filter (path: builtins.match "[ -~]*" path != null) awaited))
+        map
+          (kind: {
+            name = "dev-disk-by\\x2d${kind}-.device";
+            value = {
+              overrideStrategy = "asDropin";
+              text = ''
+                [Unit]
+                After=makeroom.service
+              '';
+            };
+          })
+          [
+            "label"
+            "makeroom"
+            "partlabel"
+          ]
       );
     };
   };

@@ -24,7 +24,7 @@ installkernel() {
 }
 
 install() {
-    local said label tool unit
+    local said tool kind drop_in
     said=$(makeroom_says) || {
         dfatal "makeroom: ${said:-the configuration cannot be checked}"
         exit 1
@@ -35,20 +35,18 @@ install() {
     inst_binary makeroom
     while read -r tool; do
         inst_binary "$tool" || dfatal "makeroom: $tool is not there"
-    done < <(list_after 'needs' "$said")
+    done < <(needed "$said")
 
     inst_simple "$moddir/makeroom.service" "$systemdsystemunitdir/makeroom.service"
     $SYSTEMCTL -q --root "$initdir" enable makeroom.service
 
-    # The time that systemd waits for a new partition starts when makeroom has finished.
-    while read -r label; do
-        label=$(encode "$label")
-        for unit in partlabel makeroom; do
-            unit=$(systemd-escape --path --suffix=device "/dev/disk/by-$unit/$label")
-            mkdir -p "$initdir$systemdsystemunitdir/$unit.d"
-            printf '[Unit]\nAfter=makeroom.service\n' >"$initdir$systemdsystemunitdir/$unit.d/makeroom.conf"
-        done
-    done < <(list_after 'declares' "$said")
+    # The time that systemd waits for a partition by its label starts when makeroom has finished. A name that ends in a dash
+    # is for all that begin so (systemd.unit(5)).
+    for kind in label makeroom partlabel; do
+        drop_in="$initdir$systemdsystemunitdir/dev-disk-by\\x2d$kind-.device.d"
+        mkdir -p "$drop_in"
+        printf '[Unit]\nAfter=makeroom.service\n' >"$drop_in/makeroom.conf"
+    done
 }
 
 # "... is valid: it declares root, home; needs mkfs.ext4", or the mistake.
@@ -56,22 +54,9 @@ makeroom_says() {
     makeroom check --config "${dracutsysrootdir-}/etc/makeroom.toml" 2>&1
 }
 
-# The list that follows a word, one item in each line.
-list_after() { # WORD TEXT
-    case "$2" in
-    *"$1 "*) printf '%s\n' "$2" | sed "s/.*$1 //; s/; .*//; s/, /\n/g" ;;
+# The tools of that sentence, one in each line.
+needed() { # SENTENCE
+    case "$1" in
+    *'; needs '*) printf '%s\n' "${1##*; needs }" | sed 's/, /\n/g' ;;
     esac
-}
-
-# A label as udev writes it in a link.
-encode() { # LABEL
-    local at char
-    for ((at = 0; at < ${#1}; at++)); do
-        char=${1:at:1}
-        case $char in
-        [a-zA-Z0-9#+.:=@_-]) printf '%s' "$char" ;;
-        [[:ascii:]]) printf '\\x%02x' "'$char" ;;
-        *) printf '%s' "$char" ;;
-        esac
-    done
 }

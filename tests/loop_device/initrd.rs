@@ -20,7 +20,7 @@ const SCRIPT: &str = r#"
     cd "$work"; mkdir tree; cd tree
     { zcat ../initrd || cat ../initrd; } 2>/dev/null | cpio --extract --make-directories --quiet
     find . -path '*makeroom*' -type f -o -path '*makeroom*' -type l -o -name 'mkfs.*' | sort
-    cat usr/lib/systemd/system/dev-disk-by*partlabel-my*root*.device.d/makeroom.conf
+    cat usr/lib/systemd/system/dev-disk-by*partlabel-.device.d/makeroom.conf
     chroot . /usr/bin/makeroom check
 "#;
 
