@@ -227,7 +227,7 @@ impl BlockDevice {
         let told = match answers {
             Some(answers) => self.wait_for_udev(answers, &changed),
             // Whatever else manages devices may listen.
-            None => changed.iter().try_for_each(|partition| self.trigger(partition).map(|_| ())),
+            None => changed.iter().try_for_each(|partition| trigger(&partition.node).map(|_| ())),
         };
         if let Err(reason) = told {
             log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
@@ -241,7 +241,7 @@ impl BlockDevice {
         let until = Instant::now() + UDEV_TIME;
         for _ in 0..2 {
             let tokens: Vec<String> =
-                changed.iter().map(|partition| self.trigger(partition)).collect::<io::Result<_>>()?;
+                changed.iter().map(|partition| trigger(&partition.node)).collect::<io::Result<_>>()?;
             if !answers.wait(&tokens, until)? {
                 let (wait, node) = (show_seconds(UDEV_TIME), self.node.display());
                 log::warn!("udev has not looked at {node} within {wait} s: its links may come late");
@@ -251,19 +251,16 @@ impl BlockDevice {
         Ok(())
     }
 
-    fn trigger(&self, partition: &KernelPartition) -> io::Result<String> {
-        let token = new_token()?;
-        self.kernel.trigger(partition, &token)?;
-        Ok(token)
-    }
-
     fn sequence(&self) -> Option<u64> {
         self.identity.and_then(|identity| identity.sequence())
     }
 }
 
-fn new_token() -> io::Result<String> {
-    Ok(Guid::from_random(kernel::random_bytes()?).to_string())
+/// Lets udev look at a partition again; the token comes back with its answer.
+fn trigger(node: &Path) -> io::Result<String> {
+    let token = Guid::from_random(kernel::random_bytes()?).to_string();
+    sysfs::trigger(node, &token)?;
+    Ok(token)
 }
 
 fn place(partition: &KernelPartition) -> (u32, Extent) {
@@ -398,12 +395,8 @@ impl Disk for BlockDevice {
         links::write_rules(&self.node, sequence, udevadm)?;
         let shown = self.kernel.partitions()?;
         let nodes: Vec<PathBuf> = shown.iter().map(|partition| partition.node.clone()).collect();
-        let mut tokens = Vec::new();
-        for node in nodes.iter().cloned().chain(links::astray(&nodes)?) {
-            let token = new_token()?;
-            sysfs::Disk::trigger_node(&node, &token)?;
-            tokens.push(token);
-        }
+        let astray = links::astray(&nodes)?;
+        let tokens: Vec<String> = nodes.iter().chain(&astray).map(|node| trigger(node)).collect::<io::Result<_>>()?;
         if !answers.wait(&tokens, Instant::now() + UDEV_TIME)? {
             let seconds = show_seconds(UDEV_TIME);
             return Err(io::Error::other(format!("udev has not looked at them within {seconds} s")));

@@ -30,7 +30,6 @@ pub struct KernelPartition {
     pub extent: Extent,
     /// Its device node.
     pub node: PathBuf,
-    name: String,
 }
 
 /// Tells a device from another that has its name by now, or has its node by mistake.
@@ -143,15 +142,15 @@ impl Disk {
         for entry in std::fs::read_dir(self.directory())? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.starts_with(&self.name) {
-                partitions.extend(self.partition(name)?);
+                partitions.extend(self.partition(&name)?);
             }
         }
         partitions.sort_by_key(|partition| partition.number);
         Ok(partitions)
     }
 
-    fn partition(&self, name: String) -> io::Result<Option<KernelPartition>> {
-        let directory = self.directory().join(&name);
+    fn partition(&self, name: &str) -> io::Result<Option<KernelPartition>> {
+        let directory = self.directory().join(name);
         let value = |attribute: &str| read(&directory.join(attribute))?.map(|text| number(&text)).transpose();
         // Gone again between two looks: it is not there.
         let (Some(number), Some(start), Some(size)) = (value("partition")?, value("start")?, value("size")?) else {
@@ -159,24 +158,19 @@ impl Disk {
         };
         let number = u32::try_from(number).map_err(|_| io::ErrorKind::InvalidData)?;
         let extent = Extent { start: start.saturating_mul(SECTOR), size: size.saturating_mul(SECTOR) };
-        Ok(Some(KernelPartition { number, extent, node: node(&name), name }))
-    }
-
-    /// Lets udev look at a partition again. `token`, a UUID, comes back with its answer as `SYNTH_UUID`
-    /// (Documentation/ABI/testing/sysfs-uevent).
-    pub fn trigger(&self, partition: &KernelPartition, token: &str) -> io::Result<()> {
-        write_into(&self.directory().join(&partition.name).join("uevent"), &format!("change {token}"))
-    }
-
-    /// The same for a partition of any disk, by its node.
-    pub fn trigger_node(node: &Path, token: &str) -> io::Result<()> {
-        let name = node.strip_prefix("/dev").unwrap_or(node).to_string_lossy().replace('/', "!");
-        write_into(&Path::new("/sys/class/block").join(name).join("uevent"), &format!("change {token}"))
+        Ok(Some(KernelPartition { number, extent, node: node(name) }))
     }
 
     fn directory(&self) -> PathBuf {
         Path::new("/sys/block").join(&self.name)
     }
+}
+
+/// Lets udev look at a partition again, by its node. `token`, a UUID, comes back with its answer as `SYNTH_UUID`
+/// (Documentation/ABI/testing/sysfs-uevent).
+pub fn trigger(node: &Path, token: &str) -> io::Result<()> {
+    let name = node.strip_prefix("/dev").unwrap_or(node).to_string_lossy().replace('/', "!");
+    write_into(&Path::new("/sys/class/block").join(name).join("uevent"), &format!("change {token}"))
 }
 
 /// An attribute by its path as [`Disk::path`] has it.

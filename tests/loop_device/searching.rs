@@ -405,6 +405,25 @@ fn a_disk_that_appears_late_is_waited_for() {
 }
 
 #[test]
+fn a_twin_on_a_slower_bus_is_seen_although_the_first_disk_has_all_labels() {
+    let device = disk(&["alone-boot"]);
+    let config = device.config(&fs::read_to_string(config(&device, "[\"alone-boot\"]")).unwrap().replace("1s", "30s"));
+    let before = (content_hash(&device.image()), device.shown());
+    let run = waiting(&config, "until no more disks appear");
+    let twin = disk(&["alone-boot"]);
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
+    // Not only just before the first write.
+    assert!(text(&output.stderr).contains("error: 2 disks carry every label"), "{}", text(&output.stderr));
+    assert_eq!((content_hash(&device.image()), device.shown()), before);
+    drop(twin);
+    // Nothing of that where nothing is missing.
+    assert!(device.run("apply", &config).status.success());
+    let output = boot("apply", "", &config, &[]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_partition_that_the_firmware_names_is_waited_for_only_when_something_is_missing() {
     let device = disk(&["wait-boot"]);
     let config = config(&device, "[\"wait-boot\"]");
