@@ -4,7 +4,7 @@
 use crate::*;
 
 /// A disk of 64 MiB with partitions of these labels.
-fn disk(labels: &[&'static str]) -> Device {
+pub fn disk(labels: &[&'static str]) -> Device {
     let partitions = labels
         .iter()
         .zip(0..)
@@ -14,13 +14,13 @@ fn disk(labels: &[&'static str]) -> Device {
 }
 
 /// A configuration that looks for `labels` and wants a small partition.
-fn config(device: &Device, labels: &str) -> PathBuf {
+pub fn config(device: &Device, labels: &str) -> PathBuf {
     let wish = "[[partition]]\nlabel=\"wished\"\ntype=\"linux-generic\"\nsize-max=\"10M\"\n";
     device.config(&format!("[boot-disk]\nallow-loop=true\nwait=\"1s\"\nlabels={labels}\n{wish}"))
 }
 
 /// Without `--disk`, as the unit runs it; with the kernel command line that is given.
-fn boot(command: &str, kernel_arguments: &str, config: &Path, more: &[&str]) -> Output {
+pub fn boot(command: &str, kernel_arguments: &str, config: &Path, more: &[&str]) -> Output {
     boot_with_efi(command, kernel_arguments, &[], config, more)
 }
 
@@ -51,13 +51,13 @@ fn boot_with_efi(
 }
 
 /// A variable as systemd-boot writes it.
-fn variable(guid: &str) -> Vec<u8> {
+pub fn variable(guid: &str) -> Vec<u8> {
     let units = guid.to_uppercase();
     [6, 0, 0, 0].into_iter().chain(units.encode_utf16().chain([0]).flat_map(u16::to_le_bytes)).collect()
 }
 
 /// Gives the first partition of a disk a GUID of its own.
-fn set_guid(device: &Device, guid: &str) {
+pub fn set_guid(device: &Device, guid: &str) {
     assert!(tool("sgdisk", &["-u", &format!("1:{guid}"), &device.node]).status.success());
 }
 
@@ -269,8 +269,6 @@ const SECOND: &str = "22222222-2222-4222-8222-222222222222";
 const CLONED: &str = "33333333-3333-4333-8333-333333333333";
 const STRANGE: &str = "44444444-4444-4444-8444-444444444444";
 const LONE: &str = "55555555-5555-4555-8555-555555555555";
-const LINKED: &str = "77777777-7777-4777-8777-777777777777";
-const UNLINKED: &str = "88888888-8888-4888-8888-888888888888";
 const OWN: &str = "99999999-9999-4999-8999-999999999999";
 const OTHER: &str = "66666666-6666-4666-8666-666666666666";
 
@@ -438,81 +436,6 @@ fn a_partition_that_the_firmware_names_is_waited_for_only_when_something_is_miss
     assert!(output.status.success(), "{}", text(&output.stderr));
     let output = run();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
-}
-
-#[test]
-fn links_lead_to_the_booted_disk_only_also_after_a_new_udev_and_at_the_next_boot() {
-    let devices = [disk(&["link-boot", "link a"]), disk(&["link-boot", "link a"])];
-    set_guid(&devices[0], LINKED);
-    set_guid(&devices[1], UNLINKED);
-    for device in &devices {
-        assert!(tool("partx", &["--add", &device.node]).status.success());
-    }
-    let text_of = fs::read_to_string(config(&devices[0], "[\"link-boot\"]")).unwrap();
-    let config = devices[0].config(&text_of.replace("labels", "links=true\nlabels"));
-    let firmware = tempfile::tempdir().unwrap();
-    fs::create_dir_all(firmware.path().join("efi/efivars")).unwrap();
-    let name = "efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
-    fs::write(firmware.path().join(name), variable(LINKED)).unwrap();
-    let mut run = program();
-    run.arg("apply").arg("--config").arg(&config);
-    // /dev is the machine's own: no link may stay behind.
-    let before = format!(
-        "mount --bind {} /sys/firmware; cleanup() {{ rm -rf /dev/disk/by-makeroom; }}; cleanup; \
-         again() {{ for p in /sys/block/{{{},{}}}/loop*p*; do echo change >$p/uevent; done; udevadm settle; }}; \
-         list() {{ for l in /dev/disk/by-makeroom/*; do echo $l $(readlink -f $l); done; }}; again",
-        firmware.path().display(),
-        devices[0].name(),
-        devices[1].name()
-    );
-    // A new udev, as after the initrd; then a boot at which nothing is missing, from the other disk.
-    let other = format!(
-        "sleep 3; rm -rf /run/udev/rules.d; cp {other} {firmware}/{name}; \
-         \"$@\"; list; cat /run/udev/rules.d/*",
-        other = devices[1].directory.path().join("other").display(),
-        firmware = firmware.path().display()
-    );
-    fs::write(devices[1].directory.path().join("other"), variable(UNLINKED)).unwrap();
-    assert!(devices[1].run("apply", &config).status.success());
-    let after = format!(
-        "wait $run; list; kill $udevd; wait $udevd || :; $systemd_udevd & udevd=$!; sleep 1; again; list; {other}"
-    );
-    let after = after.replace("$systemd_udevd", "/lib/systemd/systemd-udevd >/dev/null 2>&1");
-    let (output, _) = crate::telling::with_udev(&devices[0], &run, &before, &after);
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{stdout}{stderr}");
-    let links = |device: &Device| {
-        let link = |(name, number): (&str, u32)| format!("/dev/disk/by-makeroom/{name} {}\n", device.partition(number));
-        [("link-boot", 1), ("link\\x20a", 2), ("wished", 3)].map(link).concat()
-    };
-    let expected = format!("created wished\n{0}{0}nothing is missing\n{1}", links(&devices[0]), links(&devices[1]));
-    let of_interest = |line: &&str| ["created", "nothing", "/dev/disk/"].iter().any(|start| line.starts_with(start));
-    assert_eq!(stdout.split_inclusive('\n').filter(of_interest).collect::<String>(), expected, "{stderr}");
-}
-
-#[test]
-fn links_that_nobody_can_prove_are_a_refusal_and_so_is_a_missing_udev() {
-    let devices = [disk(&["nolink-boot"]), disk(&["nolink-boot"])];
-    let plain = config(&devices[0], "[\"nolink-boot\"]");
-    for device in &devices {
-        assert!(device.run("apply", &plain).status.success());
-    }
-    let with_links = fs::read_to_string(&plain).unwrap().replace("labels", "links=true\nlabels");
-    // Nothing is missing, but the mounts depend on it.
-    let config = devices[0].config(&with_links);
-    assert_eq!(boot("apply", "", &config, &[]).status.code(), Some(69));
-    let device = disk(&["unlink-boot"]);
-    let with_links = with_links.replace("nolink", "unlink");
-    let config = device.config(&with_links);
-    let output = boot("apply", "", &config, &[]);
-    assert_eq!(output.status.code(), Some(73), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("links = true: no udev is running"), "{}", text(&output.stderr));
-    let config = device.config(&format!("{with_links}[tools]\nudevadm=\"/nope\"\n"));
-    let before = content_hash(&device.image());
-    let output = boot("apply", "", &config, &[]);
-    assert_eq!(output.status.code(), Some(73));
-    assert!(text(&output.stderr).contains("udevadm is not there: links = true needs it"), "{}", text(&output.stderr));
-    assert_eq!(content_hash(&device.image()), before);
 }
 
 /// At every boot each disk of the machine is looked at: what that costs for one that is not the boot disk.
