@@ -64,6 +64,8 @@ pub struct Invocation {
     pub config: PathBuf,
     /// The disk or image to work on.
     pub disk: Option<PathBuf>,
+    /// A boot has started it: its disk may yet have to appear.
+    pub is_boot: bool,
     /// The disk that the kernel command line names; not known here, see [`boot_arguments`].
     pub boot_disk: Option<PathBuf>,
     /// What `root` and `usr` mean.
@@ -117,6 +119,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     let mut command = None;
     let mut options = Invocation {
         command: Command::Check,
+        is_boot: false,
         config: DEFAULT_CONFIG.into(),
         disk: None,
         boot_disk: None,
@@ -157,7 +160,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             "--size is for plan only: nothing can be written to a size that is not there".into(),
         ));
     }
-    Ok(Request::Run(Invocation { command, ..options }))
+    Ok(Request::Run(Invocation { command, is_boot: command == Command::Apply, ..options }))
 }
 
 const COMMANDS: [(&str, Command); 4] =

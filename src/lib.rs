@@ -201,7 +201,7 @@ fn find_disk(
         return Ok(Some(named(path, "--disk ")));
     }
     // A person who asks wants all the evidence, and does not wait for a disk; a boot does, when anything depends on it.
-    let is_boot = invocation.command == Command::Apply;
+    let is_boot = invocation.is_boot;
     let deadline = is_boot.then(|| Instant::now() + config.boot_disk.wait);
     // Links are mounted by: whichever disk gets them has to be the right one.
     let lacks_nothing = |disk: &boot_disk::Opened| !config.boot_disk.links && is_complete(config, &disk.shown);

@@ -246,6 +246,10 @@ fn the_kernel_command_line_and_device_name_a_disk_or_stop_everything() {
     let output = boot("apply", &format!("{name_second} makeroom=plan"), &labels, &[]);
     assert!(text(&output.stdout).ends_with("would create wished; nothing was written\n"), "{}", text(&output.stderr));
     assert_eq!(state(), before);
+    // The disk of a boot that shall only show something may take its time, too.
+    let output = boot("apply", "makeroom=plan", &config(&devices[0], "[\"no-such-boot\"]"), &[]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(text(&output.stderr).contains("waiting up to 1.0 s for the boot disk"), "{}", text(&output.stderr));
     // What our own command line names is what somebody wants now, whatever the machine was booted with.
     let output = boot("plan", "makeroom=off makeroom.disk=/dev/null", &labels, &["--disk", &devices[0].node]);
     assert!(text(&output.stdout).ends_with("would create wished; nothing was written\n"), "{}", text(&output.stderr));
