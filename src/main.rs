@@ -38,6 +38,8 @@ fn run(invocation: &Invocation) -> ExitCode {
         (Ok(message), false) => {
             let text = match invocation.command {
                 Command::Locate => report.proof(),
+                // What every later boot has on its console.
+                Command::Apply if report.is_idle() && !invocation.verbose => String::new(),
                 _ => report.text(wants_unicode()),
             };
             print(&format!("{text}{message}\n"), message)

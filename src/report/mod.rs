@@ -278,6 +278,11 @@ impl Report {
         record
     }
 
+    /// Whether there was nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.created().is_none() && self.repairs.is_empty() && self.dropped.is_empty()
+    }
+
     /// The outcome of a run that had nothing to write, or was not to write.
     pub fn intention(&self) -> String {
         match (self.created(), self.repairs.is_empty()) {

@@ -31,6 +31,18 @@ fn a_raspberry_pi_card_gets_its_root() {
     assert_eq!(fingerprint(&bench.image()), first, "the second run has written");
 }
 
+/// A console at every boot; whoever wants more says so.
+#[test]
+fn an_apply_that_has_nothing_to_do_says_so_in_one_line() {
+    let bench = Bench::with_card("raspberry-pi", 32 * GIB);
+    let config = fixture_config("raspberry-pi");
+    let apply = |more: &[&str]| text(&bench.run("apply", &config, more).stdout);
+    assert!(apply(&[]).lines().count() > 10);
+    assert_eq!(apply(&[]), "nothing is missing\n");
+    assert!(apply(&["--verbose"]).contains(" keep\n"));
+    assert!(text(&bench.run("plan", &config, &[]).stdout).contains(" keep\n"));
+}
+
 #[test]
 fn an_appliance_gets_home_and_var_with_the_sizes_of_systemd_repart() {
     let image = 570_748_928;
