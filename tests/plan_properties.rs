@@ -4,12 +4,12 @@
 mod support;
 
 use makeroom::config::Declared;
-use makeroom::plan::{self, Error, Plan};
+use makeroom::plan::{self, Error};
 use makeroom::table::{Layout, Partition};
 use makeroom::units::{Extent, Guid, Label, MIB};
 use proptest::prelude::*;
 use support::builder::Builder;
-use support::card::{Card, Event};
+use support::rules::{applied, check_card, check_plan, stray_write};
 use support::{decide, declared, guids, linux, to_make};
 
 const CASES: u32 = 10_000;
@@ -68,38 +68,13 @@ fn alignment() -> impl Strategy<Value = u64> {
     prop_oneof![Just(4096), Just(MIB), Just(4 * MIB), Just(64 * MIB), (1..3000u64).prop_map(|n| n * 4096)]
 }
 
-/// The layout after the plan was applied.
-fn applied(layout: &Layout, plan: &Plan) -> Layout {
-    let mut after = layout.clone();
-    after.partitions.extend(plan.new.iter().map(|new| new.partition.clone()));
-    after.partitions.sort_by_key(|partition| partition.extent);
-    after
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_fits_the_disk_and_the_declaration(wishes in wishes(), layout in layout(), alignment in alignment()) {
         let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
-        let after = applied(&layout, &plan);
-        for pair in after.partitions.windows(2) {
-            prop_assert!(!pair[0].extent.overlaps(&pair[1].extent), "{:?}", pair);
-        }
-        for new in &plan.new {
-            let Partition { extent, number, label, .. } = &new.partition;
-            let wish = wishes.iter().find(|wish| wish.label == *label).unwrap();
-            prop_assert!(extent.start >= layout.usable.start && extent.end() <= layout.usable.end());
-            prop_assert_eq!((extent.start % alignment, extent.size % alignment), (0, 0));
-            prop_assert!(extent.size >= wish.size_min && extent.size <= wish.size_max.unwrap_or(u64::MAX));
-            prop_assert!((1..=layout.slots).contains(number));
-        }
-        let mut numbers: Vec<u32> = after.partitions.iter().map(|partition| partition.number).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        prop_assert_eq!(numbers.len(), layout.partitions.len() + plan.new.len());
-        let first = layout.partitions.iter().map(|partition| partition.extent.start).min().unwrap_or(0);
-        prop_assert!(plan.new.iter().all(|new| new.partition.extent.start >= first), "before the first partition");
+        check_plan(&wishes, &layout, &plan);
     }
 
     #[test]
@@ -190,32 +165,10 @@ proptest! {
         let before = card.clone();
         let Ok((_, plan, steps)) = decide(&mut card, &wishes, alignment) else { return Ok(()) };
         makeroom::apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
-        check_card(&before, &card, &plan);
+        check_card(&linux::partitions(&before).unwrap(), &card, &plan);
+        prop_assert_eq!(stray_write(&card, &before, &to_make(&plan), &card.events), None);
         let (_, _, steps) = decide(&mut card, &wishes, alignment).unwrap();
         prop_assert!(steps.is_empty(), "{:?}", steps);
-    }
-}
-
-/// The table holds what was there, unchanged, and what was planned; nothing else was written.
-fn check_card(before: &Card, card: &Card, plan: &Plan) {
-    let (old, new) = (linux::partitions(before).unwrap(), linux::partitions(card).unwrap());
-    let size = u64::from(card.sector_size);
-    for partition in &old {
-        assert!(new.contains(partition), "{partition:?} has changed");
-    }
-    for wanted in plan.new.iter().map(|new| &new.partition) {
-        let (first, last) = (wanted.extent.start / size, wanted.extent.end() / size - 1);
-        assert!(new.iter().any(|seen| (seen.number, seen.first, seen.last) == (wanted.number, first, last)));
-    }
-    assert_eq!(new.len(), old.len() + plan.new.len());
-    let backup = linux::gpt(card, card.sectors - 1).unwrap();
-    assert_eq!(backup.partitions, new);
-    assert_eq!(linux::gpt(card, 1).unwrap().alternate_lba, card.sectors - 1);
-    let used: Vec<_> = old.iter().map(|partition| partition.first..=partition.last).collect();
-    for event in &card.events {
-        if let Event::Write(lba, _) = event {
-            assert!(!used.iter().any(|range| range.contains(lba)), "LBA {lba} of an old partition was written");
-        }
     }
 }
 

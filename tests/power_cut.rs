@@ -18,6 +18,7 @@ use makeroom::units::{Extent, KIB, MIB};
 use support::builder::Builder;
 use support::card::{Card, Event, file_system_is_whole};
 use support::linux::{self, Seen};
+use support::rules::stray_write;
 use support::{Random, decide, declared, to_make, wrong_orders};
 
 const ALIGNMENT: u64 = MIB;
@@ -219,24 +220,8 @@ impl<'a> Judge<'a> {
         (!steps.is_empty()).then(|| format!("a further run would write: {steps:?}"))
     }
 
-    /// Sectors that a run may write: the table's own, the new partitions, and what an old backup header leaves.
     fn stray_write(&self, events: &[Event]) -> Option<u64> {
-        let size = u64::from(self.settled.sector_size);
-        let sectors = |extent: Extent| extent.start / size..extent.end() / size;
-        let mut own: BTreeSet<u64> = [0, 1].into();
-        for (card, lba) in [(&self.settled, 1), (&self.settled, self.settled.sectors - 1)] {
-            let gpt = linux::gpt(card, lba).unwrap();
-            own.insert(lba);
-            own.extend(gpt.array_lba..gpt.array_lba + (u64::from(gpt.entries) * 128).div_ceil(size));
-        }
-        own.extend([linux::gpt(&self.situation.card, 1).map_or(0, |gpt| gpt.alternate_lba)]);
-        own.extend(self.situation.valid_backup);
-        let allowed = |lba: &u64| own.contains(lba) || self.made.iter().any(|new| sectors(new.extent).contains(lba));
-        let written = events.iter().filter_map(|event| match event {
-            Event::Write(lba, _) => Some(*lba),
-            _ => None,
-        });
-        written.into_iter().find(|lba| !allowed(lba))
+        stray_write(&self.settled, &self.situation.card, &self.made, events)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod card;
 pub mod dump;
 pub mod linux;
 pub mod machine;
+pub mod rules;
 pub mod wrong_orders;
 
 use std::fs::File;
