@@ -42,6 +42,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// From the text of a device's `uevent` attribute.
+    pub fn parse(text: &str) -> io::Result<Identity> {
+        let value = |key: &str| {
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            values.next().map(number).transpose()
+        };
+        Ok(Identity { major: value("MAJOR")?, minor: value("MINOR")?, sequence: value("DISKSEQ")? })
+    }
+
     /// The disk's sequence number, where the kernel has them.
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
@@ -92,12 +101,7 @@ impl Disk {
 
     /// Which device this is at the moment, among all that had its name since the kernel was started.
     pub fn identity(&self) -> io::Result<Identity> {
-        let text = self.text("uevent")?.ok_or(io::ErrorKind::NotFound)?;
-        let value = |key: &str| {
-            let mut values = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            values.next().map(number).transpose()
-        };
-        Ok(Identity { major: value("MAJOR")?, minor: value("MINOR")?, sequence: value("DISKSEQ")? })
+        Identity::parse(&self.text("uevent")?.ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// An attribute, without the line's end; `None` when the disk has no such attribute.

@@ -35,10 +35,10 @@ impl Answers {
 
     /// Waits until there was an answer to each of the triggers with these tokens. False: the time was up before.
     pub fn wait(&mut self, tokens: &[String], until: Instant) -> io::Result<bool> {
-        let mut missing: Vec<String> = tokens.iter().map(|token| format!("SYNTH_UUID={token}\0")).collect();
+        let mut missing: Vec<&String> = tokens.iter().collect();
         while !missing.is_empty() {
             match receive(&self.socket, &mut self.buffer, until)? {
-                Received::Message(message) => missing.retain(|wanted| !contains(message, wanted.as_bytes())),
+                Received::Message(message) => missing.retain(|token| !is_answer(message, token)),
                 // If one that counts is among them, the time limit ends the wait.
                 Received::Lost => {}
                 Received::Nothing => return Ok(false),
@@ -67,7 +67,7 @@ impl BlockEvents {
             // Whatever is there already costs no more than one look at the disks.
             let until = if seen { Instant::now() } else { until };
             match receive(&self.socket, &mut self.buffer, until)? {
-                Received::Message(message) => seen |= contains(message, b"SUBSYSTEM=block\0"),
+                Received::Message(message) => seen |= is_of_a_disk(message),
                 // Nobody knows what was lost.
                 Received::Lost => seen = true,
                 Received::Nothing => return Ok(seen),
@@ -116,6 +116,16 @@ fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8], until: Instant) -> io::Re
         }
     };
     Ok(Received::Message(&buffer[..length]))
+}
+
+/// Whether a message tells of a disk or a partition. The bytes may be anything: the kernel's and udev's differ.
+pub fn is_of_a_disk(message: &[u8]) -> bool {
+    contains(message, b"SUBSYSTEM=block\0")
+}
+
+/// Whether a message is udev's answer to the trigger with this token.
+pub fn is_answer(message: &[u8], token: &str) -> bool {
+    contains(message, format!("SYNTH_UUID={token}\0").as_bytes())
 }
 
 fn contains(message: &[u8], wanted: &[u8]) -> bool {
