@@ -19,6 +19,7 @@
 //! announce the kernel and udev hear of the new partitions
 //! ```
 
+use std::cmp::Reverse;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ use crate::plan::Plan;
 use crate::table::Partition;
 use crate::table::copies::{Backup, Primary, Table, detour, without_detour};
 use crate::table::gpt::{Header, PRIMARY_LBA, Place, TableCopy};
+use crate::units::Extent;
 
 /// Where in the order a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -213,12 +215,16 @@ fn describe(action: &Action) -> String {
 }
 
 /// In the last sector that will be used, which is still free and will be cleared anyway: nothing is risked that
-/// anybody has.
+/// anybody has. On a disk that has grown by a little, the copy that counts may be there: then in the last before it.
 fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
-    let sector_size = table.source.header.sector().len() as u64;
-    let end = plan.new.iter().map(|new| new.partition.extent.end()).max();
-    let probe = |end: u64| Step { stage: Stage::Probe, action: Action::Probe(end / sector_size - 1) };
-    end.map(probe).into_iter().collect()
+    let header = &table.source.header;
+    let sector_size = header.sector().len() as u64;
+    let array = header.partition_entry_lba()..header.partition_entry_lba() + header.array_sectors();
+    let mut extents: Vec<Extent> = plan.new.iter().map(|new| new.partition.extent).collect();
+    extents.sort_unstable_by_key(|extent| Reverse(extent.start));
+    let mut sectors = extents.iter().flat_map(|extent| (extent.start / sector_size..extent.end() / sector_size).rev());
+    let lba = sectors.find(|lba| *lba != header.my_lba() && !array.contains(lba));
+    lba.map(|lba| Step { stage: Stage::Probe, action: Action::Probe(lba) }).into_iter().collect()
 }
 
 fn shown(table: &Table, plan: &Plan) -> Vec<Shown> {

@@ -63,6 +63,8 @@ fn situations() -> Vec<Situation> {
     let behind = Builder { backup_array_behind_usable: true, ..small.clone() };
     let hybrid = Builder { hybrid_mbr: true, ..usual.clone() };
     let low = Builder { first_usable: 34, ..usual.clone() };
+    // 40 sectors more, and the last whole MiB ends in what was its backup array.
+    let ends_inside = Builder { sectors: 16 * 2048 + 11, ..usual.clone() };
     let header = |card: &mut Card| card.damage(1, 60);
     let no_header = |card: &mut Card| card.put(1, &vec![0; card.sector_size as usize]);
     let array = |lba: u64| move |card: &mut Card| card.damage(lba, 130);
@@ -112,6 +114,9 @@ fn situations() -> Vec<Situation> {
         situation("backup array behind the usable range, enlarged by 3", &behind, &little),
         situation("hybrid MBR, enlarged", &hybrid, &much),
         situation("first usable LBA 34", &low, &much),
+        situation("primary header gone, the new area ends in its backup", &ends_inside, |card| {
+            both(&no_header, &grown_by(40), card);
+        }),
     ];
     // The twin of a damaged primary: two backups of different tables would be refused, so this one is alone.
     all.push(situation("backup in mid-disk, primary header damaged by one bit", &usual, |card| {
