@@ -255,7 +255,16 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
     // A primary array behind the usable range for good, as nobody is known to do it, and a boot loader at LBA 2.
     let mut array_at_end = Builder { spare_at_end: 64, array_lba: 131_000, ..Builder::new(512, 64) }.build();
     array_at_end.put(2, &[0xe5; 8192]);
+    let mut array_in_use = usual();
+    array_in_use.put(1, &[0; 512]);
+    let array: Vec<u8> = (2..34).flat_map(|lba| array_in_use.sector(lba)).collect();
+    array_in_use.put(100_000, &array);
+    let mut header = array_in_use.sector(131_071);
+    put(72, 100_000u64, 8)(&mut header);
+    seal(&mut header);
+    array_in_use.put(131_071, &header);
     let cases = [
+        ("damaged primary, a backup with its array in the usable range", array_in_use),
         ("a boot loader over an array of one sector", loader_on_small_array),
         ("an array behind the usable range, a boot loader at LBA 2", array_at_end),
         ("card smaller than its image, with an old table at its end", smaller),

@@ -58,6 +58,8 @@ pub enum Defect {
     DiskTooSmall { last: u64, disk_end: u64 },
     #[error("its entry array at LBA {0} lies outside the disk or on a header")]
     ArrayPlace(u64),
+    #[error("its entry array at LBA {array} is not behind its last usable LBA, {last}, where a backup has it")]
+    BackupArrayPlace { array: u64, last: u64 },
     #[error("its entry array has CRC 0x{computed:08x}, the header says 0x{stored:08x}")]
     ArrayCrc { stored: u32, computed: u32 },
     #[error("LBA {lba} cannot be read: {reason}")]
@@ -76,7 +78,8 @@ impl Defect {
             | Defect::EntrySize(_)
             | Defect::EntryCount(_)
             | Defect::Usable { .. } => false,
-            Defect::DiskTooSmall { .. } | Defect::ArrayPlace(_) | Defect::Unreadable { .. } => false,
+            Defect::DiskTooSmall { .. } | Defect::Unreadable { .. } => false,
+            Defect::ArrayPlace(_) | Defect::BackupArrayPlace { .. } => false,
         }
     }
 }

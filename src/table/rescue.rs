@@ -27,7 +27,10 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
             Ok(copy) if owner.is_some_and(|owner| owner != copy.header.disk_guid()) => {
                 backups.push((lba, Defect::OtherDisk(copy.header.disk_guid())));
             }
-            Ok(copy) => found.push(copy),
+            Ok(copy) => match misplaced_array(&copy.header) {
+                None => found.push(copy),
+                Some(defect) => backups.push((lba, defect)),
+            },
             Err(defect) => backups.push((lba, defect)),
         }
     }
@@ -48,6 +51,13 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
         }
         (Some(copy), None) => Ok(copy),
     }
+}
+
+/// While the primary array is rebuilt, the primary header names the backup's: where a partition may be, the next run
+/// would not take it, nor keep it whole.
+fn misplaced_array(backup: &Header) -> Option<Defect> {
+    let (array, last) = (backup.partition_entry_lba(), backup.last_usable_lba());
+    (array <= last).then_some(Defect::BackupArrayPlace { array, last })
 }
 
 /// The sector size for which there is a header at the start of the disk, when it is not the disk's own.
