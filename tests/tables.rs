@@ -263,7 +263,10 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
     put(72, 100_000u64, 8)(&mut header);
     seal(&mut header);
     array_in_use.put(131_071, &header);
+    let mut one_sector = usual();
+    one_sector.sectors = 1;
     let cases = [
+        ("a card of one sector", one_sector),
         ("damaged primary, a backup with its array in the usable range", array_in_use),
         ("a boot loader over an array of one sector", loader_on_small_array),
         ("an array behind the usable range, a boot loader at LBA 2", array_at_end),

@@ -63,8 +63,10 @@ fn misplaced_array(backup: &Header) -> Option<Defect> {
 /// The sector size for which there is a header at the start of the disk, when it is not the disk's own.
 fn made_for_other_sectors(disk: &mut dyn Disk) -> Option<u32> {
     let own = disk.sector_size();
-    let start = read_sectors(disk, 0, u64::from(2 * SECTOR_SIZES[1] / own)).ok()?;
-    let has_header = |size: &u32| *size != own && start[*size as usize..].starts_with(SIGNATURE);
+    let sectors = u64::from(2 * SECTOR_SIZES[1] / own).min(disk.sectors());
+    let start = read_sectors(disk, 0, sectors).ok()?;
+    let has_header =
+        |size: &u32| *size != own && start.get(*size as usize..).is_some_and(|there| there.starts_with(SIGNATURE));
     SECTOR_SIZES.into_iter().find(has_header)
 }
 
