@@ -7,6 +7,7 @@ use crate::table::Error;
 use crate::table::copies::{USUAL_HOME_LBA, same_table};
 use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, SIGNATURE, TableCopy, may_be_entry};
 use crate::table::mbr::ProtectiveMbr;
+use crate::units::MIB;
 
 /// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
 /// flashed image ended. When the primary's header is whole, the backup must be of the same disk.
@@ -83,20 +84,21 @@ fn damaged_header(disk: &mut dyn Disk) -> Result<Option<Header>, Error> {
 /// damaged header says, else the usual place. A boot loader may be anywhere before the first usable LBA, so that a
 /// place that holds anything else is not taken.
 pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, Error> {
-    const SEARCHED_SECTORS: u64 = 4096;
+    const SEARCHED_BYTES: u64 = 2 * MIB;
     let (disk_sectors, sectors) = (disk.sectors(), source.header.array_sectors());
+    let searched_sectors = SEARCHED_BYTES / u64::from(disk.sector_size());
     let last_start = source.header.first_usable_lba().saturating_sub(sectors);
     let fits = |lba: &u64| (USUAL_HOME_LBA..=last_start).contains(lba);
     let named = damaged_header(disk)?.map(|header| header.partition_entry_lba()).filter(fits);
     let guess = named.unwrap_or(USUAL_HOME_LBA);
-    let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(SEARCHED_SECTORS) + sectors;
+    let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(searched_sectors) + sectors;
     let area = read_what_can_be(disk, USUAL_HOME_LBA, searched.min(disk_sectors - USUAL_HOME_LBA));
     let sector_size = source.header.sector().len();
     let at = |lba: u64| usize::try_from(lba - USUAL_HOME_LBA).ok().and_then(|index| area.get(index * sector_size..));
     let is_whole = |lba: &u64| at(*lba).is_some_and(|rest| rest.starts_with(&source.array));
     // An array without entries is zeros, which are whole everywhere.
     let has_entries = source.array.iter().any(|byte| *byte != 0);
-    let elsewhere = (USUAL_HOME_LBA..USUAL_HOME_LBA + SEARCHED_SECTORS).filter(fits).filter(|_| has_entries);
+    let elsewhere = (USUAL_HOME_LBA..USUAL_HOME_LBA + searched_sectors).filter(fits).filter(|_| has_entries);
     if let Some(whole) = [guess].into_iter().chain(elsewhere).find(is_whole) {
         return Ok(whole);
     }
