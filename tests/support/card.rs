@@ -64,6 +64,17 @@ impl Card {
         self.content.get(&lba).cloned().unwrap_or_else(|| vec![0; self.sector_size as usize])
     }
 
+    /// `count` sectors as one piece.
+    pub fn piece(&self, lba: u64, count: u64) -> Vec<u8> {
+        let size = self.sector_size as usize;
+        let mut piece = vec![0; count as usize * size];
+        for (at, sector) in self.content.range(lba..lba + count) {
+            let start = (at - lba) as usize * size;
+            piece[start..start + size].copy_from_slice(sector);
+        }
+        piece
+    }
+
     pub fn put(&mut self, lba: u64, bytes: &[u8]) {
         for (index, sector) in bytes.chunks(self.sector_size as usize).enumerate() {
             let mut whole = sector.to_vec();
@@ -129,7 +140,10 @@ impl Disk for Card {
             let at = lba + index as u64;
             match (self.cache.get(&at), self.real(at)) {
                 (Some(cached), _) => sector.copy_from_slice(cached),
-                (None, Some(real)) => sector.copy_from_slice(&self.sector(real)),
+                (None, Some(real)) => match self.content.get(&real) {
+                    Some(held) => sector.copy_from_slice(held),
+                    None => sector.fill(0),
+                },
                 (None, None) => sector.fill(0),
             }
         }

@@ -1,12 +1,13 @@
 //! Recorded tables: `fixtures/tables/NAME.dump` as cards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::card::Card;
 
-/// Where fixtures are.
+/// Where fixtures are: the fuzz targets have a manifest of their own, below the program's.
 pub fn fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().map(|directory| directory.join("fixtures")).find(|fixtures| fixtures.is_dir()).unwrap()
 }
 
 /// Names of all recorded tables.

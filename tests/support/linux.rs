@@ -89,7 +89,7 @@ pub fn gpt(card: &Card, lba: u64) -> Result<Gpt, String> {
     let bytes = entries as usize * 128;
     let sectors = bytes.div_ceil(header.len()) as u64;
     ensure(array_lba.checked_add(sectors).is_some_and(|end| end <= card.sectors), "array place")?;
-    let mut array: Vec<u8> = (0..sectors).flat_map(|index| card.sector(array_lba + index)).collect();
+    let mut array = card.piece(array_lba, sectors);
     array.truncate(bytes);
     ensure(crc32fast::hash(&array) == u32_at(88), "array CRC")?;
     let partitions = array.chunks(128).zip(1..).filter_map(|(entry, number)| seen(entry, number, last_lba)).collect();

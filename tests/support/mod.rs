@@ -6,8 +6,10 @@
 pub mod builder;
 pub mod card;
 pub mod dump;
+pub mod fuzz;
 pub mod linux;
 pub mod machine;
+pub mod memory;
 pub mod rules;
 pub mod wrong_orders;
 

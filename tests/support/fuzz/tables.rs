@@ -1,0 +1,373 @@
+//! Cards with any table: a usual card, and changes to it. The CRCs are mended after them, so that what the fields say
+//! is reached; damage comes after that.
+
+use makeroom::apply;
+use makeroom::config::Declared;
+use makeroom::disk::NewPartition;
+use makeroom::plan::Plan;
+use makeroom::report::Report;
+use makeroom::table::Layout;
+use makeroom::table::copies::Table;
+use makeroom::units::{Extent, KIB, MIB};
+
+use super::Input;
+use crate::support::builder::{Builder, seal};
+use crate::support::card::{Card, Event, file_system_is_whole};
+use crate::support::linux::{self, Seen};
+use crate::support::rules::{check_card, check_plan, stray_write};
+use crate::support::{decide, declared, to_make};
+
+/// A table is refused and nothing is written, or it is extended as promised, also when the power fails meanwhile.
+pub fn table(data: &[u8]) {
+    let mut input = Input(data);
+    let wishes = wishes(&mut input);
+    let alignment = input.pick(&[4 * KIB, MIB, 64 * MIB]);
+    let cut = Cut { after: usize::from(input.byte()), kept: u64::from(input.u16()), grown_by: u64::from(input.u16()) };
+    let mut card = card(&mut input);
+    let before = card.clone();
+    check_what_linux_shows(&mut card);
+    let Ok((table, plan, steps)) = decide(&mut card, &wishes, alignment) else {
+        assert!(!card.was_written());
+        return;
+    };
+    let layout = table.layout();
+    check_layout(&table, &layout, &card);
+    check_plan(&wishes, &layout, &plan);
+    check_report(&table, &plan, &card);
+    card.unreadable = None;
+    let made = to_make(&plan);
+    apply::carry_out(&mut card, &steps, &made, &mut Vec::new()).unwrap();
+    let old = linux::gpt(&before, table.source.header.my_lba()).unwrap().partitions;
+    check_card(&old, &card, &plan);
+    assert_eq!(stray_write(&card, &before, &made, &card.events), None);
+    let next = decide(&mut card.clone(), &wishes, alignment).unwrap().2;
+    assert!(next.is_empty(), "a second run would write: {next:?}");
+    cut.check(&Run { before: &before, after: &card, old: &old, made: &made, wishes: &wishes, alignment });
+}
+
+fn wishes(input: &mut Input) -> Vec<Declared> {
+    let count = usize::from(input.byte() % 4);
+    let wish = |label: &&str| Declared {
+        size_min: 1 + input.magnitude(40),
+        weight: u32::from(input.u16()),
+        priority: i32::from(input.byte().cast_signed()),
+        ..declared(label)
+    };
+    ["root", "boot", "var"].iter().take(count).map(wish).collect()
+}
+
+fn card(input: &mut Input) -> Card {
+    let usual = Builder::new(input.pick(&[512, 4096]), 5 + u64::from(input.byte()));
+    let builder = Builder {
+        entries: input.pick(&[16, 128, 4, 130, 256]),
+        array_lba: 2 + u64::from(input.byte()),
+        first_usable: input.pick(&[usual.first_usable, 34, 6, 200]),
+        spare_at_end: u64::from(input.byte()),
+        backup_array_behind_usable: input.flag(),
+        hybrid_mbr: input.flag(),
+        user_data: false,
+        ..usual
+    };
+    let mut card = builder.build();
+    let mut damages = Vec::new();
+    // More than any bug needs, and not so many that the fuzzer wastes its time.
+    const CHANGES: usize = 40;
+    for _ in 0..CHANGES {
+        if !input.is_empty() {
+            damages.extend(Change::take(input, &builder, card.sectors).make(&mut card));
+        }
+    }
+    for lba in [1, builder.sectors - 1, card.sectors.saturating_sub(1)] {
+        mend(&mut card, lba);
+    }
+    for (lba, at, value) in damages {
+        put_byte(&mut card, lba, at, value);
+    }
+    card
+}
+
+/// One change to a card.
+enum Change {
+    /// A header's field: its offset and length, and whether the primary has it, the backup, or both.
+    Field {
+        at: usize,
+        length: usize,
+        value: u64,
+        copies: u8,
+    },
+    /// An entry, in the primary, the backup or both.
+    Entry {
+        slot: u8,
+        first: u64,
+        last: u64,
+        label: &'static str,
+        copies: u8,
+    },
+    Byte {
+        lba: u64,
+        at: u16,
+        value: u8,
+    },
+    /// A byte, after the CRCs were mended.
+    Damage {
+        lba: u64,
+        at: u16,
+        value: u8,
+    },
+    Copy {
+        from: u64,
+        to: u64,
+        count: u8,
+    },
+    Fill {
+        from: u64,
+        count: u8,
+        value: u8,
+    },
+    /// Another number of sectors.
+    Size(u64),
+    /// A sector that cannot be read, after so many reads.
+    Unreadable(u64, u8),
+}
+
+/// A header's fields (UEFI 5.3.2): offset and length.
+const FIELDS: [(usize, usize); 12] =
+    [(12, 4), (24, 8), (32, 8), (40, 8), (48, 8), (56, 8), (72, 8), (80, 4), (84, 4), (92, 8), (496, 8), (504, 8)];
+
+impl Change {
+    fn take(input: &mut Input, builder: &Builder, sectors: u64) -> Change {
+        let landmarks = landmarks(builder, sectors);
+        let number = |input: &mut Input| input.number(&landmarks);
+        let kind = input.byte();
+        match kind % 8 {
+            0 => {
+                let (at, length) = input.pick(&FIELDS);
+                Change::Field { at, length, value: number(input), copies: input.byte() }
+            }
+            1 => Change::Entry {
+                slot: input.byte(),
+                first: number(input),
+                last: number(input),
+                label: input.pick(&["data", "root", "boot", "var", "\u{202e}\u{1b}[2J", ""]),
+                copies: input.byte(),
+            },
+            2 => Change::Byte { lba: number(input), at: input.u16(), value: input.byte() },
+            3 => Change::Damage { lba: number(input), at: input.u16(), value: input.byte() },
+            4 => Change::Copy { from: number(input), to: number(input), count: input.byte() },
+            5 => Change::Fill { from: number(input), count: input.byte(), value: input.byte() },
+            6 => Change::Size(number(input)),
+            _ => Change::Unreadable(number(input), input.byte()),
+        }
+    }
+
+    /// Makes it; gives what has to wait until the CRCs are mended.
+    fn make(self, card: &mut Card) -> Option<(u64, u16, u8)> {
+        let end = card.sectors.saturating_sub(1);
+        let headers = |copies: u8| [1, end].into_iter().zip([copies != 1, copies != 2]).filter(|(_, own)| *own);
+        match self {
+            Change::Field { at, length, value, copies } => {
+                for (lba, _) in headers(copies) {
+                    put(card, lba, at, &value.to_le_bytes()[..length]);
+                }
+            }
+            Change::Entry { slot, first, last, label, copies } => {
+                for (lba, _) in headers(copies) {
+                    put_entry(card, lba, slot, &entry(slot, first, last, label));
+                }
+            }
+            Change::Byte { lba, at, value } => put_byte(card, lba, at, value),
+            Change::Damage { lba, at, value } => return Some((lba, at, value)),
+            Change::Copy { from, to, count } => {
+                let sectors: Vec<_> = run(card, from, count).map(|lba| card.sector(lba)).collect();
+                run(card, to, count).zip(sectors).for_each(|(lba, sector)| card.put(lba, &sector));
+            }
+            Change::Fill { from, count, value } => {
+                let sector = vec![value; card.sector_size as usize];
+                run(card, from, count).for_each(|lba| card.put(lba, &sector));
+            }
+            Change::Size(sectors) => card.sectors = sectors.clamp(1, u64::MAX / u64::from(card.sector_size)),
+            Change::Unreadable(lba, reads) => card.unreadable = Some((lba, reads.into())),
+        }
+        None
+    }
+}
+
+/// Numbers that matter to a table.
+fn landmarks(builder: &Builder, sectors: u64) -> Vec<u64> {
+    let ends = builder.partitions.iter().flat_map(|(_, first, last, _)| [*first, *last]);
+    let own = [0, builder.array_lba, builder.first_usable, builder.sectors, builder.sectors - builder.array_sectors()];
+    let spared = builder.sectors - builder.spare_at_end;
+    let others = [spared, sectors, 92, 128, 255, 1 << 13, 1 << 32, i64::MAX as u64, u64::MAX];
+    own.into_iter().chain(others).chain(ends).collect()
+}
+
+/// At most `count` sectors of a card from `from` on.
+fn run(card: &Card, from: u64, count: u8) -> std::ops::Range<u64> {
+    from.min(card.sectors)..from.saturating_add(u64::from(count)).min(card.sectors)
+}
+
+/// Bytes in a sector, where both are there.
+fn put(card: &mut Card, lba: u64, at: usize, bytes: &[u8]) {
+    if lba < card.sectors {
+        let mut sector = card.sector(lba);
+        let at = at.min(sector.len() - bytes.len());
+        sector[at..at + bytes.len()].copy_from_slice(bytes);
+        card.put(lba, &sector);
+    }
+}
+
+fn put_byte(card: &mut Card, lba: u64, at: u16, value: u8) {
+    put(card, lba, usize::from(at), &[value]);
+}
+
+/// An entry of the array that the header at `lba` names.
+fn put_entry(card: &mut Card, lba: u64, slot: u8, entry: &[u8; 128]) {
+    let per_sector = u64::from(card.sector_size) / 128;
+    let (sector, index) = (u64::from(slot) / per_sector, u64::from(slot) % per_sector);
+    let array_lba = u64::from_le_bytes(card.sector(lba)[72..80].try_into().unwrap());
+    if let Some(lba) = array_lba.checked_add(sector) {
+        put(card, lba, index as usize * 128, entry);
+    }
+}
+
+fn entry(slot: u8, first: u64, last: u64, label: &str) -> [u8; 128] {
+    let mut entry = [0; 128];
+    entry[..16].copy_from_slice(b"some type GUID..");
+    entry[16..32].copy_from_slice(&[slot; 16]);
+    entry[32..40].copy_from_slice(&first.to_le_bytes());
+    entry[40..48].copy_from_slice(&last.to_le_bytes());
+    entry[48..56].copy_from_slice(&0x8001_0000_0000_0004u64.to_le_bytes());
+    for (unit, char) in entry[56..].chunks_mut(2).zip(label.encode_utf16()) {
+        unit.copy_from_slice(&char.to_le_bytes());
+    }
+    entry
+}
+
+/// Gives a header the CRC of the array that it names, and its own.
+fn mend(card: &mut Card, lba: u64) {
+    const LONGEST_ARRAY: u64 = MIB;
+    let mut header = card.sector(lba);
+    if !header.starts_with(b"EFI PART") {
+        return;
+    }
+    let entries = u32::from_le_bytes(header[80..84].try_into().unwrap());
+    let array_lba = u64::from_le_bytes(header[72..80].try_into().unwrap());
+    let bytes = u64::from(entries) * 128;
+    let sectors = bytes.div_ceil(u64::from(card.sector_size));
+    if bytes <= LONGEST_ARRAY && array_lba.checked_add(sectors).is_some_and(|end| end <= card.sectors) {
+        let mut array = card.piece(array_lba, sectors);
+        array.truncate(bytes as usize);
+        header[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
+    }
+    seal(&mut header);
+    card.put(lba, &header);
+}
+
+/// What is taken for shown by Linux is what its rules say.
+fn check_what_linux_shows(card: &mut Card) {
+    // Linux takes arrays of more than 1 MiB, too.
+    let Some(seen) = Table::seen_by_linux(card) else { return };
+    let rules = linux::partitions(card).expect("Linux shows none");
+    let size = u64::from(card.sector_size);
+    let places = rules.iter().filter(|partition| partition.first <= partition.last);
+    let mut places: Vec<_> = places.map(|p| (p.number, p.first * size, (p.last - p.first + 1) * size)).collect();
+    let mut ours: Vec<_> = seen.iter().map(|p| (p.number, p.extent.start, p.extent.size)).collect();
+    places.sort_unstable();
+    ours.sort_unstable();
+    assert_eq!(ours, places);
+}
+
+/// An accepted table: its partitions are on the disk, apart from each other and from both copies of the table.
+fn check_layout(table: &Table, layout: &Layout, card: &Card) {
+    let size = u64::from(card.sector_size);
+    let disk = Extent { start: 0, size: card.sectors * size };
+    assert!(layout.usable.size > 0 && layout.usable.end() <= disk.end());
+    let array = table.source.array.len() as u64;
+    let own = [
+        Extent { start: 0, size: 2 * size },
+        Extent { start: table.home * size, size: array },
+        Extent { start: table.end.partition_entry_lba * size, size: array },
+        Extent { start: table.end.alternate_lba * size, size },
+    ];
+    for pair in layout.partitions.windows(2) {
+        assert!(pair[0].extent.end() <= pair[1].extent.start, "{pair:?}");
+    }
+    for extent in layout.partitions.iter().map(|partition| partition.extent).chain([layout.usable]) {
+        assert!(extent.size > 0 && extent.end() <= disk.end(), "{extent:?}");
+        assert!(!own.iter().any(|own| own.overlaps(&extent)), "{extent:?} is on the table: {own:?}");
+    }
+    assert!(own.iter().enumerate().all(|(at, a)| own[..at].iter().all(|b| !a.overlaps(b))), "{own:?}");
+}
+
+/// Nothing that acts on a terminal is shown, whatever a table has for names.
+fn check_report(table: &Table, plan: &Plan, card: &Card) {
+    let mut report = Report::default();
+    report.read(table, card);
+    report.planned(plan, card);
+    let text = report.text(false) + &report.text(true) + &report.intention() + &table.repairs().concat();
+    assert!(!text.contains(|char: char| char.is_control() && char != '\n'), "{text:?}");
+    serde_json::from_str::<serde_json::Value>(&report.json()).unwrap();
+}
+
+/// Where the power fails.
+struct Cut {
+    /// After so many writes and flushes.
+    after: usize,
+    /// Which of the writes since the last flush are on the card, by bits.
+    kept: u64,
+    /// How many sectors the card has more when the next run sees it.
+    grown_by: u64,
+}
+
+/// A run that was not cut.
+struct Run<'a> {
+    before: &'a Card,
+    after: &'a Card,
+    old: &'a [Seen],
+    made: &'a [NewPartition],
+    wishes: &'a [Declared],
+    alignment: u64,
+}
+
+impl Cut {
+    /// Linux sees the old or the new table, and the next run ends as the one that was not cut.
+    fn check(&self, run: &Run) {
+        let mut card = self.card(run);
+        let whole = |card: &Card| run.made.iter().all(|new| file_system_is_whole(card, new.extent));
+        let new = linux::partitions(run.after).unwrap();
+        match linux::partitions(&card) {
+            Ok(seen) => assert!(seen == run.old || seen == new && whole(&card), "neither old nor new: {seen:?}"),
+            Err(why) => assert!(linux::partitions(run.before).is_err(), "{why}"),
+        }
+        // Without a primary, nobody knows any more where the backup of a card that grows is.
+        let grows = self.grown_by > 0 && linux::partitions(run.before).is_ok();
+        if grows {
+            card.sectors = card.sectors.saturating_add(self.grown_by).min(u64::MAX / u64::from(card.sector_size));
+        }
+        let (_, plan, steps) = decide(&mut card, run.wishes, run.alignment).unwrap();
+        apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
+        let seen = linux::partitions(&card).unwrap();
+        if grows {
+            assert!(run.old.iter().all(|old| seen.contains(old)) && seen.len() >= new.len(), "{seen:?}");
+        } else {
+            assert!(seen == new && whole(&card), "{seen:?}");
+        }
+        assert_eq!(linux::gpt(&card, card.sectors - 1).unwrap().partitions, seen);
+        assert!(decide(&mut card, run.wishes, run.alignment).unwrap().2.is_empty());
+    }
+
+    /// What the power cut leaves.
+    fn card(&self, run: &Run) -> Card {
+        let mut card = Card { unreadable: None, ..run.before.clone() };
+        let done = &run.after.events[..self.after.min(run.after.events.len())];
+        let flushed = done.iter().rposition(|event| *event == Event::Flush).unwrap_or(0);
+        for (at, event) in done.iter().enumerate() {
+            if let Event::Write(lba, sector) = event
+                && (at < flushed || self.kept >> (at % 16) & 1 == 1)
+            {
+                card.put(*lba, sector);
+            }
+        }
+        card
+    }
+}
