@@ -8,6 +8,7 @@ use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};
 
+use makeroom::config::MAX_FILE_SIZE;
 use support::memory::Counting;
 use support::{Random, fuzz};
 
@@ -93,4 +94,16 @@ fn any_device_tree_leads_to_a_disk_or_says_nothing() {
 #[test]
 fn any_message_of_a_device_can_be_read() {
     replay("uevent");
+}
+
+/// A file of the size that is still read, with nothing but the beginnings of lists: the parser noted 48 bytes for each.
+#[test]
+fn the_largest_configuration_does_not_fill_the_memory() {
+    for start in ["x=", "[[partition]]\nlabel=\"", "", "[boot-disk]\nlabels=["] {
+        for piece in ["[", "{", "a=1\n", "a.", "\n", "[[partition]]\n", "\u{200b}", "'"] {
+            let length = usize::try_from(MAX_FILE_SIZE).unwrap();
+            let text = format!("{start}{}", piece.repeat((length - start.len()) / piece.len()));
+            run("config", &format!("{start}{piece}..."), text.as_bytes());
+        }
+    }
 }

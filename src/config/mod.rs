@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::filesystem::Content;
 use crate::partition_type::Architecture;
-use crate::units::{Guid, Label, MIB};
+use crate::units::{Guid, KIB, Label, MIB};
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +87,9 @@ pub const DEFAULT_WEIGHT: u32 = 1000;
 pub const MAX_WEIGHT: u32 = 1_000_000;
 /// `size-min` unless the configuration says otherwise (repart.d(5)).
 pub const DEFAULT_SIZE_MIN: u64 = 10 * MIB;
-/// A configuration is a page of text; more than this is some other file.
-pub const MAX_FILE_SIZE: u64 = MIB;
+/// A configuration is a page of text; more than this is some other file. The parser may want 48 bytes for each of its
+/// bytes, and a small board has to have them.
+pub const MAX_FILE_SIZE: u64 = 128 * KIB;
 
 /// A configuration that cannot be used. Every variant ends the run with exit status 78 before any disk is opened.
 #[derive(Debug, thiserror::Error)]
