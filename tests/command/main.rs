@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use makeroom::disk::Disk;
 use makeroom::disk::image::Image;
+use makeroom::units::Extent;
 use serde_json::Value;
 use support::builder::Builder;
 use support::dump::fixtures;
-use support::{content_hash, decide, declared, fixture_config, partition, text, to_make, tool};
+use support::{content_hash, decide, declared, fixture_config, fsck, make_card, partition, text, to_make, tool};
 use tempfile::TempDir;
 
 const GIB: u64 = 1 << 30;
@@ -40,8 +41,7 @@ impl Bench {
     /// With a card made by `fixtures/cards/make`, flashed to a card of `size` bytes.
     fn with_card(name: &str, size: u64) -> Bench {
         let bench = Bench::new();
-        let made = Command::new(fixtures().join("cards/make")).arg(name).arg(bench.image()).output().unwrap();
-        assert!(made.status.success(), "{}", text(&made.stderr));
+        make_card(name, &bench.image());
         bench.enlarge(size);
         bench
     }
@@ -112,20 +112,8 @@ fn fingerprint(path: &Path) -> (i64, i64, u64, u32) {
 
 /// Copies a partition of an image into a file of its own.
 fn extract(image: &Path, partition: &Value, to: &Path) {
-    let (offset, size) = (partition["offset"].as_u64().unwrap(), partition["raw_size"].as_u64().unwrap());
-    let (from, into) = (File::open(image).unwrap(), File::create(to).unwrap());
-    into.set_len(size).unwrap();
-    let mut at = offset;
-    while let Ok(Some((start, end))) = makeroom::kernel::next_data(&from, at) {
-        let (start, end) = (start.max(offset), end.min(offset + size));
-        if start >= end {
-            break;
-        }
-        let mut part = vec![0; (end - start) as usize];
-        from.read_exact_at(&mut part, start).unwrap();
-        into.write_all_at(&part, start - offset).unwrap();
-        at = end;
-    }
+    let number = |key: &str| partition[key].as_u64().unwrap();
+    support::extract(image, Extent { start: number("offset"), size: number("raw_size") }, to);
 }
 
 /// Lets the file system's own checker look at a partition.
@@ -133,14 +121,7 @@ fn check_file_system(bench: &Bench, report: &Value, label: &str, format: &str) {
     let path = bench.directory.path().join("part");
     extract(&bench.image(), partition(report, label), &path);
     let path = path.to_str().unwrap();
-    let output = match format {
-        "ext4" => tool("e2fsck", &["-fn", path]),
-        "xfs" => tool("xfs_repair", &["-n", path]),
-        "btrfs" => tool("btrfs", &["check", path]),
-        "f2fs" => tool("fsck.f2fs", &["--dry-run", path]),
-        "vfat" => tool("fsck.vfat", &["-n", path]),
-        _ => tool("blkid", &["-p", path]),
-    };
+    let output = fsck(path, format);
     assert!(output.status.success(), "{format}: {}{}", text(&output.stdout), text(&output.stderr));
     let seen = text(&tool("blkid", &["-p", path]).stdout);
     assert!(seen.contains(&format!(" TYPE=\"{format}\"")), "{seen}");

@@ -19,12 +19,12 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use makeroom::kernel::calls::remove_partition;
-use makeroom::kernel::sysfs;
 use serde_json::Value;
 use support::builder::Builder;
-use support::dump::fixtures;
-use support::{content_hash, fixture_config, old_signatures, partition, text, tool};
+use support::{
+    content_hash, fixture_config, fsck, loops, make_card, old_signatures, partition, program, text, tool,
+    wait_a_moment, wait_for,
+};
 use tempfile::TempDir;
 
 const GIB: u64 = 1 << 30;
@@ -41,8 +41,7 @@ impl Device {
     fn with_card(name: &str, size: u64) -> Device {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("disk.img");
-        let made = Command::new(fixtures().join("cards/make")).arg(name).arg(&image).output().unwrap();
-        assert!(made.status.success(), "{}", text(&made.stderr));
+        make_card(name, &image);
         Device::attach(directory, size, &[])
     }
 
@@ -64,16 +63,8 @@ impl Device {
     fn attach(directory: TempDir, size: u64, options: &[&str]) -> Device {
         let image = directory.path().join("disk.img");
         File::options().write(true).open(&image).unwrap().set_len(size).unwrap();
-        let arguments = [&["--find", "--show"], options, &[image.to_str().unwrap()]].concat();
-        let output = tool("losetup", &arguments);
-        assert!(output.status.success(), "loop devices and root are needed: {}", text(&output.stderr));
-        let device = Device { node: text(&output.stdout).trim().to_owned(), directory };
-        // What a test that was stopped has left of it: the kernel keeps both for whatever is attached here next.
-        device.forget_partitions();
-        if !options.contains(&"--read-only") {
-            assert!(tool("blockdev", &["--setrw", &device.node]).status.success());
-        }
-        device
+        let node = loops::attach(&image, options);
+        Device { directory, node }
     }
 
     fn name(&self) -> &str {
@@ -148,29 +139,12 @@ impl Device {
     fn partition(&self, number: u32) -> String {
         format!("{}p{number}", self.node)
     }
-
-    fn forget_partitions(&self) {
-        let disk = File::open(&self.node).unwrap();
-        let shown = sysfs::Disk::of_node(Path::new(&self.node)).unwrap().unwrap().partitions().unwrap();
-        for partition in shown {
-            // Tools of other tests (btrfs) look at all devices that there are, and have them open for a moment.
-            let removed = || remove_partition(&disk, partition.number);
-            let in_time = (0..100).any(|_| removed().is_ok() || wait_a_moment());
-            assert!(in_time, "{} is in use", partition.node.display());
-        }
-    }
-}
-
-/// False, so that it can be tried again.
-fn wait_a_moment() -> bool {
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    false
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
-        self.forget_partitions();
-        assert!(tool("losetup", &["--detach", &self.node]).status.success());
+        loops::forget_partitions(&self.node);
+        loops::detach(&self.node);
     }
 }
 
@@ -178,20 +152,6 @@ impl Drop for Device {
 fn executable(path: &Path, body: &str) {
     fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// Waits until a file is there.
-fn wait_for(path: &Path) {
-    assert!((0..600).any(|_| path.exists() || wait_a_moment()), "{} does not appear", path.display());
-}
-
-/// The program that is tested, as whoever runs it by hand.
-fn program() -> Command {
-    let words = std::env::var("MAKEROOM_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_makeroom").to_owned());
-    let mut words = words.split_whitespace();
-    let mut program = Command::new(words.next().unwrap());
-    program.args(words).env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env("LC_ALL", "C");
-    program
 }
 
 /// The program for strace, which does not see through an emulator.
@@ -230,14 +190,7 @@ fn check_file_system(node: &str, format: &str) {
         let mounted = Mounted::new(node);
         assert_eq!(fs::read_to_string(mounted.directory.path().join("file")).unwrap(), "written");
     }
-    let output = match format {
-        "ext4" => tool("e2fsck", &["-fn", node]),
-        "xfs" => tool("xfs_repair", &["-n", node]),
-        "btrfs" => tool("btrfs", &["check", node]),
-        "f2fs" => tool("fsck.f2fs", &["--dry-run", node]),
-        "vfat" => tool("fsck.vfat", &["-n", node]),
-        _ => tool("blkid", &["-p", node]),
-    };
+    let output = fsck(node, format);
     assert!(output.status.success(), "{format}: {}{}", text(&output.stdout), text(&output.stderr));
     let seen = text(&tool("blkid", &["-p", node]).stdout);
     assert!(seen.contains(&format!(" TYPE=\"{format}\"")), "{seen}");

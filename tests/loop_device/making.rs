@@ -157,7 +157,7 @@ fn a_damaged_primary_is_mended_and_the_kernel_shows_its_partitions() {
     let device = Device::with_card("appliance", 2 * GIB);
     let config = fixture_config("appliance");
     let whole = device.json("apply", &config);
-    device.forget_partitions();
+    loops::forget_partitions(&device.node);
     let disk = File::options().write(true).open(&device.node).unwrap();
     disk.write_all_at(&[0; 512], 512).unwrap();
     drop(disk);

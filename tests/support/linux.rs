@@ -1,11 +1,12 @@
 //! What Linux makes of a table: the rules of block/partitions/efi.c without `gpt` on the command line, and nothing
 //! of the program under test.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use makeroom::units::Extent;
+
 use super::card::Card;
+use super::{each_part, whole};
 
 /// A partition as the kernel would show it, and its whole entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,21 +38,24 @@ pub fn partitions(card: &Card) -> Result<Vec<Seen>, String> {
 
 /// Their labels, of the disk that a file holds.
 pub fn labels_in(file: &Path, sector_size: u32) -> Result<Vec<String>, String> {
-    let size = u64::from(sector_size);
-    let content = File::open(file).unwrap();
-    let mut card = Card::new(sector_size, content.metadata().unwrap().len() / size);
-    let mut at = 0;
-    while let Ok(Some((start, end))) = makeroom::kernel::next_data(&content, at) {
-        let mut part = vec![0; usize::try_from(end - start).unwrap()];
-        content.read_exact_at(&mut part, start).unwrap();
-        card.put(start / size, &part);
-        at = end;
-    }
-    Ok(partitions(&card)?.iter().map(Seen::label).collect())
+    Ok(partitions(&card_in(file, sector_size))?.iter().map(Seen::label).collect())
+}
+
+/// The disk that a file holds.
+pub fn card_in(file: &Path, sector_size: u32) -> Card {
+    let mut card = Card::new(sector_size, whole(file).size / u64::from(sector_size));
+    each_part(file, whole(file), |at, part| card.put(at / u64::from(sector_size), part));
+    card
 }
 
 impl Seen {
-    fn label(&self) -> String {
+    /// Its bytes on a disk with sectors of 512.
+    pub fn extent(&self) -> Extent {
+        Extent { start: self.first * 512, size: (self.last + 1 - self.first) * 512 }
+    }
+
+    /// Its name.
+    pub fn label(&self) -> String {
         let units = self.entry[56..].chunks(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
         String::from_utf16(&units.take_while(|unit| *unit != 0).collect::<Vec<_>>()).unwrap()
     }

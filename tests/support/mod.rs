@@ -8,6 +8,7 @@ pub mod card;
 pub mod dump;
 pub mod fuzz;
 pub mod linux;
+pub mod loops;
 pub mod machine;
 pub mod memory;
 pub mod rules;
@@ -25,7 +26,7 @@ use makeroom::filesystem::{Content, Format};
 use makeroom::partition_type::{Architecture, by_name};
 use makeroom::plan::{self, Plan};
 use makeroom::table::copies::Table;
-use makeroom::units::{Guid, Label, MIB};
+use makeroom::units::{Extent, Guid, Label, MIB};
 use serde_json::Value;
 
 /// A wish with the given label, type `linux-generic`, without a file system and with the usual weight.
@@ -83,6 +84,73 @@ pub fn tool(name: &str, arguments: &[&str]) -> Output {
     output.unwrap_or_else(|error| panic!("{name} is needed for this test: {error}"))
 }
 
+/// The program that is tested, as whoever runs it by hand. `MAKEROOM_PROGRAM` names another build of it, with what runs
+/// it: `qemu-aarch64-static PATH`.
+pub fn program() -> Command {
+    let words = std::env::var("MAKEROOM_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_makeroom").to_owned());
+    let mut words = words.split_whitespace();
+    let mut program = Command::new(words.next().unwrap());
+    program.args(words).env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env("LC_ALL", "C");
+    program
+}
+
+/// Makes the image of a card as `fixtures/cards/make` does.
+pub fn make_card(name: &str, image: &Path) {
+    let made = Command::new(dump::fixtures().join("cards/make")).arg(name).arg(image).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+}
+
+/// What a file system's own checker says of a device or a file; it changes nothing.
+pub fn fsck(path: &str, format: &str) -> Output {
+    match format {
+        "ext4" => tool("e2fsck", &["-fn", path]),
+        "xfs" => tool("xfs_repair", &["-n", path]),
+        "btrfs" => tool("btrfs", &["check", path]),
+        "f2fs" => tool("fsck.f2fs", &["--dry-run", path]),
+        "vfat" => tool("fsck.vfat", &["-n", path]),
+        _ => tool("blkid", &["-p", path]),
+    }
+}
+
+/// False, so that it can be tried again.
+pub fn wait_a_moment() -> bool {
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    false
+}
+
+/// Waits until a file is there.
+pub fn wait_for(path: &Path) {
+    assert!((0..600).any(|_| path.exists() || wait_a_moment()), "{} does not appear", path.display());
+}
+
+/// Calls `visit` with every part of a file's range that is not a hole, and where it begins in the file.
+pub fn each_part(path: &Path, range: Extent, mut visit: impl FnMut(u64, &[u8])) {
+    let file = File::open(path).unwrap();
+    let mut at = range.start;
+    while let Ok(Some((start, end))) = makeroom::kernel::next_data(&file, at) {
+        let (start, end) = (start.max(range.start), end.min(range.end()));
+        if start >= end {
+            break;
+        }
+        let mut part = vec![0; usize::try_from(end - start).unwrap()];
+        file.read_exact_at(&mut part, start).unwrap();
+        visit(start, &part);
+        at = end;
+    }
+}
+
+/// All of a file.
+pub fn whole(path: &Path) -> Extent {
+    Extent { start: 0, size: path.metadata().unwrap().len() }
+}
+
+/// Copies a part of a file into a file of its own, holes as holes.
+pub fn extract(from: &Path, range: Extent, to: &Path) {
+    let into = File::create(to).unwrap();
+    into.set_len(range.size).unwrap();
+    each_part(from, range, |at, part| into.write_all_at(part, at - range.start).unwrap());
+}
+
 /// A partition of a report by its label.
 pub fn partition<'a>(report: &'a Value, label: &str) -> &'a Value {
     report["partitions"].as_array().unwrap().iter().find(|partition| partition["label"] == label).unwrap()
@@ -90,16 +158,11 @@ pub fn partition<'a>(report: &'a Value, label: &str) -> &'a Value {
 
 /// A hash of every part of a file that is not a hole.
 pub fn content_hash(path: &Path) -> u32 {
-    let file = File::open(path).unwrap();
     let mut hash = crc32fast::Hasher::new();
-    let mut at = 0;
-    while let Ok(Some((start, end))) = makeroom::kernel::next_data(&file, at) {
-        let mut part = vec![0; usize::try_from(end - start).unwrap()];
-        file.read_exact_at(&mut part, start).unwrap();
-        hash.update(&start.to_le_bytes());
-        hash.update(&part);
-        at = end;
-    }
+    each_part(path, whole(path), |at, part| {
+        hash.update(&at.to_le_bytes());
+        hash.update(part);
+    });
     hash.finalize()
 }
 

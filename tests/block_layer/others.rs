@@ -1,0 +1,1 @@
+//! What others leave, judged in the same way.
