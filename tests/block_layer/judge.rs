@@ -52,7 +52,10 @@ impl<'a> Judge<'a> {
     pub fn faults(&self, disk: &Path) -> Faults {
         let mut faults = Faults::new();
         match table(disk) {
-            Ok((seen, _)) if seen == self.old || seen == self.new => {}
+            Ok((seen, _)) if seen == self.old => {}
+            Ok((seen, _)) if seen == self.new => {
+                self.note_torn(disk, "a partition in the table has no whole file system", &mut faults);
+            }
             Ok((seen, _)) => note(&mut faults, "a table that is neither the old nor the new one", format!("{seen:?}")),
             Err(why) => note(&mut faults, "Linux finds no valid primary table", why),
         }
@@ -71,17 +74,21 @@ impl<'a> Judge<'a> {
             note(&mut faults, "the next run ends in another layout", format!("{:?}", table(disk)));
         }
         self.note_losses(disk, &mut faults);
-        for (format, extent) in &self.made {
-            if let Err(why) = check(disk, *extent, format) {
-                note(&mut faults, "the next run leaves a file system that is not whole", why);
-            }
-        }
+        self.note_torn(disk, "the next run leaves a file system that is not whole", &mut faults);
         let before = fingerprint(disk);
         let again = (self.run)(disk);
         if again.is_err() || fingerprint(disk) != before {
             note(&mut faults, "a third run fails or writes", format!("{again:?}"));
         }
         faults
+    }
+
+    fn note_torn(&self, disk: &Path, kind: &'static str, faults: &mut Faults) {
+        for (format, extent) in &self.made {
+            if let Err(why) = check(disk, *extent, format) {
+                note(faults, kind, why);
+            }
+        }
     }
 
     fn note_losses(&self, disk: &Path, faults: &mut Faults) {

@@ -114,7 +114,7 @@ fn campaign(bench: &Bench, run: judge::Run) -> Tally {
     let judge = Judge::new(&before, &done, bench.layout.wanted, run);
     let (started, mut tally) = (Instant::now(), Tally::new());
     let mut disk = Rebuilt::new(&epochs, &before, &bench.file("durable"));
-    for state in states(&epochs, wanted_states()) {
+    for state in states(&epochs, bench.layout.size, wanted_states()) {
         let file = bench.file("state");
         disk.rebuild(state, &file);
         let faults = judge.faults(&file);
@@ -132,7 +132,7 @@ fn campaign(bench: &Bench, run: judge::Run) -> Tally {
 }
 
 fn wanted_states() -> usize {
-    std::env::var("MAKEROOM_STATES").map_or(60, |number| number.parse().expect("MAKEROOM_STATES is a number"))
+    std::env::var("MAKEROOM_STATES").map_or(80, |number| number.parse().expect("MAKEROOM_STATES is a number"))
 }
 
 impl Tally {

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use super::write_log::{Epoch, SECTOR, Write};
 use crate::support::{Random, extract, whole};
 
-/// Epochs with at most so many writes are the table's: they are never left out of a sample.
-const FEW: usize = 8;
+/// Sectors at either end of a disk that the table has.
+const TABLE_SECTORS: u64 = 34;
+
+/// Random subsets of each of the table's epochs.
+const SUBSETS: usize = 8;
 
 /// A moment, and what had reached the medium by then.
 #[derive(Clone, Copy, Debug)]
@@ -28,22 +31,22 @@ enum Cut {
     Some(u64),
 }
 
-/// At least `wanted` states if that many can be told apart: every prefix, every write torn in its middle, and random
-/// subsets; fewer where that is less, but all of the table's own.
-pub fn states(epochs: &[Epoch], wanted: usize) -> Vec<State> {
+/// `wanted` states of a disk of `size` bytes: every prefix, every write torn in its middle, and random subsets; where
+/// that is less, a sample in which nothing is left out of the epochs that write to the table.
+pub fn states(epochs: &[Epoch], size: u64, wanted: usize) -> Vec<State> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut chosen, mut others) = (Vec::new(), vec![State { epoch: 0, cut: Cut::Behind { writes: 0, sectors: 0 } }]);
     for (epoch, writes) in epochs.iter().enumerate() {
-        let few = writes.len() <= FEW;
-        let all = if few { &mut chosen } else { &mut others };
+        let table = writes.iter().any(|write| is_the_table_s(write, size));
+        let all = if table { &mut chosen } else { &mut others };
         for (index, write) in writes.iter().enumerate() {
             let middle = write.length / SECTOR / 2;
             let torn = (middle > 0).then_some(Cut::Behind { writes: index, sectors: middle });
             let cuts = torn.into_iter().chain([Cut::Behind { writes: index + 1, sectors: 0 }]);
             all.extend(cuts.map(|cut| State { epoch, cut }));
         }
-        if few && sectors(writes) > 1 {
-            all.extend((0..FEW).map(|_| State { epoch, cut: Cut::Some(random.below(u64::MAX)) }));
+        if table && sectors(writes) > 1 {
+            all.extend((0..SUBSETS).map(|_| State { epoch, cut: Cut::Some(random.below(u64::MAX)) }));
         }
     }
     let several: Vec<usize> = (0..epochs.len()).filter(|epoch| sectors(&epochs[*epoch]) > 1).collect();
@@ -56,6 +59,10 @@ pub fn states(epochs: &[Epoch], wanted: usize) -> Vec<State> {
     }
     chosen.sort_by_key(|state| state.epoch);
     chosen
+}
+
+fn is_the_table_s(write: &Write, size: u64) -> bool {
+    write.at < TABLE_SECTORS * SECTOR || write.at + write.length > size - TABLE_SECTORS * SECTOR
 }
 
 fn sectors(epoch: &Epoch) -> u64 {

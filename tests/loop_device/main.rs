@@ -22,8 +22,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use support::builder::Builder;
 use support::{
-    content_hash, fixture_config, fsck, loops, make_card, old_signatures, partition, program, text, tool,
-    wait_a_moment, wait_for,
+    content_hash, fixture_config, fsck, loops, make_card, old_signatures, partition, program, text, tool, wait_for,
 };
 use tempfile::TempDir;
 

@@ -7,6 +7,7 @@ use makeroom::disk::Disk;
 use makeroom::disk::block_device::BlockDevice;
 use makeroom::disk::open::OpenError;
 use makeroom::kernel::calls::add_partition;
+use makeroom::kernel::sysfs;
 use makeroom::units::Extent;
 
 use crate::*;
