@@ -2,7 +2,7 @@
 //! on their way to the disk; the disk is rebuilt as a cut at any of them can leave it, and the next boot has to cope.
 //! `tests/power_cut.rs` does the same with a disk in memory and every order; this is what it takes for granted.
 //!
-//! `MAKEROOM_STATES` says how many states of each layout are looked at; without it, a sample. `MAKEROOM_PROGRAM` names
+//! `MAKEROOM_STATES` says how many states of each layout are looked at, 400 without it. `MAKEROOM_PROGRAM` names
 //! another build of the program. As root.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
@@ -82,7 +82,7 @@ fn a_cut_of_mkfs_f2fs_is_healed_by_the_next_boot() {
 
 fn assert_healed(layout: &Layout) {
     let bench = Bench::new(layout);
-    let tally = campaign(&bench, &|disk| bench.apply(disk));
+    let tally = campaign(&bench, wanted_states(), &|disk| bench.apply(disk));
     assert!(tally.faults.is_empty(), "{}", tally.example.unwrap());
 }
 
@@ -97,7 +97,7 @@ struct Tally {
 }
 
 /// Records a run, looks at all that a cut can leave of it, and says what was seen.
-fn campaign(bench: &Bench, run: judge::Run) -> Tally {
+fn campaign(bench: &Bench, wanted: usize, run: judge::Run) -> Tally {
     let name = bench.layout.name;
     let (before, done) = (bench.card(), bench.file("done"));
     extract(&before, whole(&before), &done);
@@ -114,7 +114,7 @@ fn campaign(bench: &Bench, run: judge::Run) -> Tally {
     let judge = Judge::new(&before, &done, bench.layout.wanted, run);
     let (started, mut tally) = (Instant::now(), Tally::new());
     let mut disk = Rebuilt::new(&epochs, &before, &bench.file("durable"));
-    for state in states(&epochs, bench.layout.size, wanted_states()) {
+    for state in states(&epochs, bench.layout.size, wanted) {
         let file = bench.file("state");
         disk.rebuild(state, &file);
         let faults = judge.faults(&file);
@@ -132,7 +132,7 @@ fn campaign(bench: &Bench, run: judge::Run) -> Tally {
 }
 
 fn wanted_states() -> usize {
-    std::env::var("MAKEROOM_STATES").map_or(80, |number| number.parse().expect("MAKEROOM_STATES is a number"))
+    std::env::var("MAKEROOM_STATES").map_or(400, |number| number.parse().expect("MAKEROOM_STATES is a number"))
 }
 
 impl Tally {
