@@ -20,6 +20,29 @@ pub struct Content {
     pub label: String,
     /// Arguments from the configuration, given to the tool after the defaults.
     pub options: Vec<String>,
+    /// What is made in it, in this order.
+    pub directories: Vec<Directory>,
+    /// The directory of `directories`, a subvolume, that is mounted when nobody says which (btrfs-subvolume(8),
+    /// `set-default`).
+    pub default_subvolume: Option<String>,
+}
+
+/// A directory of a new file system, owned by root, mode 0755; those above it are made, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Its absolute path in the file system, without `.` and `..`.
+    pub path: String,
+    /// Whether it is a btrfs subvolume, and of what kind.
+    pub subvolume: Option<Subvolume>,
+}
+
+/// The kind of a btrfs subvolume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subvolume {
+    /// Read-only once all is made.
+    pub read_only: bool,
+    /// Its files are neither copied on write nor have checksums (chattr(1), `C`).
+    pub no_copy_on_write: bool,
 }
 
 /// A file system that makeroom can have made, or swap space. In the order of the rows.
@@ -225,7 +248,13 @@ mod tests {
     use super::*;
 
     fn request(format: Format, label: &str, sector_size: u32) -> Mkfs {
-        let content = Content { format, label: label.to_owned(), options: vec!["--extra".to_owned()] };
+        let content = Content {
+            format,
+            label: label.to_owned(),
+            options: vec!["--extra".to_owned()],
+            directories: vec![],
+            default_subvolume: None,
+        };
         mkfs(&content, Guid::from_u128(7), sector_size, |_| None, |path| path.starts_with("/bin")).unwrap()
     }
 
@@ -272,7 +301,13 @@ mod tests {
 
     #[test]
     fn a_missing_tool_names_the_package_and_where_it_was_looked_for() {
-        let content = Content { format: Format::Xfs, label: "root".to_owned(), options: vec![] };
+        let content = Content {
+            format: Format::Xfs,
+            label: "root".to_owned(),
+            options: vec![],
+            directories: vec![],
+            default_subvolume: None,
+        };
         let guid = Guid::from_u128(7);
         let error = mkfs(&content, guid, 512, |_| None, |_| false).unwrap_err().to_string();
         assert!(error.contains("mkfs.xfs is not there") && error.contains("xfsprogs"), "{error}");

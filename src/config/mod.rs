@@ -65,10 +65,16 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// A partition that shall exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
-    /// Its identity on the disk.
+    /// Its name on the disk; of a definition without one, the name that a new one gets.
     pub label: Label,
+    /// What tells it from the others on the disk.
+    pub identity: Identity,
     /// Its partition type.
     pub partition_type: Guid,
+    /// Its own GUID when it is made; without a wish it is derived or random. Nil is a wish, too.
+    pub uuid: Option<Guid>,
+    /// Its attribute bits when it is made (UEFI 5.3.3; 48 to 63 by type).
+    pub attributes: u64,
     /// What it shall hold; where this is absent it is only cleared.
     pub content: Option<Content>,
     /// Share of the free space relative to the others, 0 to 1000000.
@@ -77,8 +83,37 @@ pub struct Declared {
     pub size_min: u64,
     /// Largest size in bytes.
     pub size_max: Option<u64>,
+    /// What shall stay free behind it.
+    pub padding: Padding,
     /// Above 0: may be left out when the space is short, highest number first.
     pub priority: i32,
+    /// Whether it grows, where it is there already and has room behind it.
+    pub grow: bool,
+    /// Whether its file system is made as large as the partition, where it is smaller.
+    pub grow_file_system: bool,
+    /// Whether a factory reset makes it anew.
+    pub factory_reset: bool,
+}
+
+/// What tells a declared partition from the others on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Its label.
+    Label,
+    /// Its type, and which of the declared ones of this type it is, in the order of the table, leaving out those that are
+    /// known by a label (repart.d(5): a definition without `Label=`).
+    Type,
+}
+
+/// Free space that belongs to a partition (repart.d(5): `PaddingWeight=`, `PaddingMinBytes=`, `PaddingMaxBytes=`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// Share of the free space relative to the others, 0 to 1000000.
+    pub weight: u32,
+    /// Smallest size in bytes.
+    pub min: u64,
+    /// Largest size in bytes.
+    pub max: Option<u64>,
 }
 
 /// Weight unless the configuration says otherwise (repart.d(5)).

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::{BootDisk, Config, DEFAULT_SIZE_MIN, DEFAULT_WAIT, DEFAULT_WEIGHT, Declared, MAX_WEIGHT, Problem};
+use super::{
+    BootDisk, Config, DEFAULT_SIZE_MIN, DEFAULT_WAIT, DEFAULT_WEIGHT, Declared, Identity, MAX_WEIGHT, Padding, Problem,
+};
 use crate::filesystem::{self, Content, Format};
 use crate::partition_type::{self, Architecture};
 use crate::text;
@@ -96,12 +98,19 @@ fn partition(
     let (size_min, size_max) = sizes(section, &label, content.as_ref(), warnings)?;
     let declared = Declared {
         label,
+        identity: Identity::Label,
         partition_type,
+        uuid: None,
+        attributes: partition_type::default_attributes(partition_type),
         content,
         weight: section.integer("weight", 0, i64::from(MAX_WEIGHT))?.unwrap_or(DEFAULT_WEIGHT),
         size_min,
         size_max,
+        padding: Padding::default(),
         priority: section.integer("priority", i64::from(i32::MIN), i64::from(i32::MAX))?.unwrap_or(0),
+        grow: true,
+        grow_file_system: true,
+        factory_reset: false,
     };
     Ok((declared, label_span))
 }
@@ -149,7 +158,7 @@ fn content(
         None => fitted(format, label, warnings),
     };
     let options = options.unwrap_or_default().into_iter().map(|(option, _)| option).collect();
-    Ok(Some(Content { format, label: fs_label, options }))
+    Ok(Some(Content { format, label: fs_label, options, directories: Vec::new(), default_subvolume: None }))
 }
 
 fn format(name: &str, span: Range<usize>, partition_type: Guid) -> Result<Format> {

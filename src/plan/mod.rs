@@ -8,7 +8,7 @@ mod share;
 
 use crate::config::Declared;
 use crate::filesystem::Content;
-use crate::partition_type::{default_attributes, name_of};
+use crate::partition_type::name_of;
 use crate::table::{Layout, Partition};
 use crate::units::{Extent, Guid, KIB, Label, MIB, show_exact};
 use area::{Sized, allocate, place, sized};
@@ -229,7 +229,7 @@ fn new(wish: &Declared, number: u32, extent: Extent, guid: Guid) -> New {
         label: wish.label.clone(),
         partition_type: wish.partition_type,
         guid,
-        attributes: default_attributes(wish.partition_type),
+        attributes: wish.attributes,
     };
     New { partition, content: wish.content.clone() }
 }
@@ -237,17 +237,25 @@ fn new(wish: &Declared, number: u32, extent: Extent, guid: Guid) -> New {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Identity, Padding};
 
     /// A wish: label, weight, minimum in MiB.
     fn wish(label: &str, weight: u32, size_min: u64) -> Declared {
         Declared {
             label: Label::declared(label).unwrap(),
+            identity: Identity::Label,
             partition_type: Guid::from_u128(weight.into()),
+            uuid: None,
+            attributes: 0,
             content: None,
             weight,
             size_min: size_min * MIB,
             size_max: None,
+            padding: Padding::default(),
             priority: 0,
+            grow: true,
+            grow_file_system: true,
+            factory_reset: false,
         }
     }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use makeroom::apply::{self, Step};
-use makeroom::config::Declared;
+use makeroom::config::{Declared, Identity, Padding};
 use makeroom::disk::{Disk, NewPartition};
 use makeroom::filesystem::{Content, Format};
 use makeroom::partition_type::{Architecture, by_name};
@@ -33,18 +33,31 @@ use serde_json::Value;
 pub fn declared(label: &str) -> Declared {
     Declared {
         label: Label::declared(label).unwrap(),
+        identity: Identity::Label,
         partition_type: by_name("linux-generic", Architecture::native()).unwrap(),
+        uuid: None,
+        attributes: 0,
         content: None,
         weight: 1000,
         size_min: 10 * MIB,
         size_max: None,
+        padding: Padding::default(),
         priority: 0,
+        grow: true,
+        grow_file_system: true,
+        factory_reset: false,
     }
 }
 
 /// Content of the given format.
 pub fn content(format: Format, label: &str) -> Option<Content> {
-    Some(Content { format, label: label.to_owned(), options: Vec::new() })
+    Some(Content {
+        format,
+        label: label.to_owned(),
+        options: Vec::new(),
+        directories: Vec::new(),
+        default_subvolume: None,
+    })
 }
 
 /// GUIDs that are the same in every run.
