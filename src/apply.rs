@@ -11,7 +11,8 @@
 //! probe    the last sector of the new area is written, read back past the cache, and put back
 //! primary  an invalid primary, or one that a cut left naming the backup's array, is brought home
 //! end      the backup goes to the true end, the primary names it there; then old traces of it are cleared
-//! make     new partitions are cleared and formatted; no table knows them
+//! remove   partitions that a factory reset makes anew leave the table: backup, commit, home and settle for this alone
+//! make     new partitions are cleared and formatted, and the ends of what grows are cleared; no table knows them
 //! backup   new array and header at the end
 //! commit   primary header -> the backup's array: one sector, from here on the new partitions exist
 //! home     new array at the primary's own place
@@ -25,11 +26,11 @@ use std::time::{Duration, Instant};
 
 use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, Shown};
 use crate::honesty;
-use crate::plan::Plan;
+use crate::plan::{Grown, Plan};
 use crate::table::Partition;
 use crate::table::copies::{Backup, Primary, Table, detour, without_detour};
 use crate::table::gpt::{Header, PRIMARY_LBA, Place, TableCopy};
-use crate::units::Extent;
+use crate::units::{Extent, MIB};
 
 /// Where in the order a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,7 @@ pub enum Stage {
     Probe,
     Primary,
     End,
+    Remove,
     Make,
     Backup,
     Commit,
@@ -144,26 +146,39 @@ pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
     let mut steps = probe(table, plan);
     steps.extend(primary(table));
     steps.extend(end(table));
+    let mut copy = table.source.clone();
+    if !plan.removed.is_empty() {
+        copy = copy.without(&plan.removed);
+        steps.extend(replace([Stage::Remove; 4], table, &copy));
+    }
     if !plan.new.is_empty() {
         steps.push(Step { stage: Stage::Make, action: Action::Make });
         steps.push(flush(Stage::Make));
-        steps.extend(new_table(table, plan));
+    }
+    steps.extend(clear_tails(table, plan));
+    if !plan.is_empty() {
+        let new: Vec<_> = plan.new.iter().map(|new| new.partition.clone()).collect();
+        let grown: Vec<_> = plan.grown.iter().map(|grown| grown.partition.clone()).collect();
+        copy = copy.with(&new, &grown);
+        steps.extend(replace([Stage::Backup, Stage::Commit, Stage::Home, Stage::Settle], table, &copy));
     }
     if !steps.is_empty() {
-        steps.push(Step { stage: Stage::Announce, action: Action::Announce(shown(table, plan)) });
+        steps.push(Step { stage: Stage::Announce, action: Action::Announce(shown(&copy, plan)) });
     }
     steps
 }
 
-/// Does all steps, and notes each that was done. `made` says how each new partition is filled.
+/// Does all steps, and notes each that was done. `made` says how each new partition is filled, `removed` are the
+/// numbers of those that a factory reset makes anew.
 pub fn carry_out(
     disk: &mut dyn Disk,
     steps: &[Step],
     made: &[NewPartition],
+    removed: &[u32],
     done: &mut Vec<Done>,
 ) -> Result<(), Error> {
-    if let Err(reason) = disk.prepare(made) {
-        disk.abandon();
+    if let Err(reason) = disk.prepare(made, removed) {
+        disk.abandon(true);
         return Err(Error::Prepare(reason));
     }
     let mut written = false;
@@ -173,7 +188,7 @@ pub fn carry_out(
         if let Err(error) = carry_out_one(disk, action, made, &mut written) {
             // From the commit on, the table may have them: then the kernel shall, too.
             if *stage < Stage::Commit {
-                disk.abandon();
+                disk.abandon(*stage < Stage::Remove || removed.is_empty());
             }
             // What could not be written may be cached as if it had been: the next run in this boot must not see it.
             if let Err(reason) = disk.forget() {
@@ -221,22 +236,39 @@ fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
     let sector_size = header.sector().len() as u64;
     let array = header.partition_entry_lba()..header.partition_entry_lba() + header.array_sectors();
     let mut extents: Vec<Extent> = plan.new.iter().map(|new| new.partition.extent).collect();
+    // What a factory reset removes is somebody's until then.
+    extents.retain(|extent| !table.source.partitions().iter().any(|old| old.extent.overlaps(extent)));
+    extents.extend(plan.grown.iter().map(Grown::tail));
     extents.sort_unstable_by_key(|extent| Reverse(extent.start));
     let mut sectors = extents.iter().flat_map(|extent| (extent.start / sector_size..extent.end() / sector_size).rev());
     let lba = sectors.find(|lba| *lba != header.my_lba() && !array.contains(lba));
     lba.map(|lba| Step { stage: Stage::Probe, action: Action::Probe(lba) }).into_iter().collect()
 }
 
-fn shown(table: &Table, plan: &Plan) -> Vec<Shown> {
-    let shown = |partition: &Partition, is_new| Shown {
+/// The end of what grows gets the same as that of a new partition: an old signature there, of a RAID perhaps, would
+/// become one of this partition.
+fn clear_tails(table: &Table, plan: &Plan) -> Vec<Step> {
+    let sector_size = table.source.header.sector().len() as u64;
+    let mut steps = Vec::new();
+    for tail in plan.grown.iter().map(Grown::tail) {
+        let length = tail.size.min(MIB);
+        let zeros = vec![0; usize::try_from(length).unwrap_or_default()];
+        steps.push(write(Stage::Make, (tail.end() - length) / sector_size, &zeros, "zeros over the end of what grows"));
+    }
+    steps.extend((!steps.is_empty()).then(|| flush(Stage::Make)));
+    steps
+}
+
+fn shown(copy: &TableCopy, plan: &Plan) -> Vec<Shown> {
+    let new = plan.new.iter().map(|new| new.partition.number);
+    let changed: Vec<u32> = new.chain(plan.grown.iter().map(|grown| grown.partition.number)).collect();
+    let shown = |partition: Partition| Shown {
         number: partition.number,
-        label: partition.label.clone(),
+        has_changed: changed.contains(&partition.number),
+        label: partition.label,
         extent: partition.extent,
-        is_new,
     };
-    let old = table.source.partitions();
-    let new = plan.new.iter().map(|new| shown(&new.partition, true));
-    old.iter().map(|partition| shown(partition, false)).chain(new).collect()
+    copy.partitions().into_iter().map(shown).collect()
 }
 
 /// Makes the primary a valid one whose array is in its own place. While its array is being written, the header
@@ -303,21 +335,20 @@ fn end(table: &Table) -> Vec<Step> {
     steps
 }
 
-fn new_table(table: &Table, plan: &Plan) -> Vec<Step> {
-    let partitions: Vec<_> = plan.new.iter().map(|new| new.partition.clone()).collect();
-    let TableCopy { header, array } = table.source.with(&partitions);
-    let header = without_detour(&header);
-    let home = table.primary_place();
-    let at_backup = Place { partition_entry_lba: table.end.partition_entry_lba, ..home };
-    let mut steps = backup_copy(Stage::Backup, table, &header, &array);
+/// Both copies become `copy`; the new table counts from the one sector of the second stage on.
+fn replace([backup, commit, home, settle]: [Stage; 4], table: &Table, copy: &TableCopy) -> Vec<Step> {
+    let header = without_detour(&copy.header);
+    let own = table.primary_place();
+    let at_backup = Place { partition_entry_lba: table.end.partition_entry_lba, ..own };
+    let mut steps = backup_copy(backup, table, &header, &copy.array);
     steps.extend([
-        flush(Stage::Backup),
-        write(Stage::Commit, PRIMARY_LBA, detour(&header, table.home, at_backup).sector(), "the primary header"),
-        flush(Stage::Commit),
-        write(Stage::Home, table.home, &array, "the primary entry array"),
-        flush(Stage::Home),
-        write(Stage::Settle, PRIMARY_LBA, header.moved(home).sector(), "the primary header"),
-        flush(Stage::Settle),
+        flush(backup),
+        write(commit, PRIMARY_LBA, detour(&header, table.home, at_backup).sector(), "the primary header"),
+        flush(commit),
+        write(home, table.home, &copy.array, "the primary entry array"),
+        flush(home),
+        write(settle, PRIMARY_LBA, header.moved(own).sector(), "the primary header"),
+        flush(settle),
     ]);
     steps
 }

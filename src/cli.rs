@@ -31,13 +31,14 @@ Usage: makeroom apply|plan|check|locate [OPTION...]
                          size that a card names]
       --seed UUID        derive GUIDs from this seed, as systemd-repart does
                          [default: random]
+      --factory-reset    delete what is marked for it, and make it anew
       --json             machine-readable result on stdout
   -v, --verbose          log each step
   -h, --help             print this
   -V, --version          print the version
 
 On the kernel command line, for runs without --disk: makeroom=off,
-makeroom=plan, makeroom.disk=PATH.
+makeroom=plan, makeroom.disk=PATH, and, in an initrd, systemd.factory_reset=1.
 Sizes: bytes, or a number with K, M, G, T or P (base 1024).
 Exit status: 0 done or nothing missing, 64 usage, 65 the disk contradicts
 the declaration, 69 disk not found, 73 does not fit or a tool is missing,
@@ -78,6 +79,8 @@ pub struct Invocation {
     pub align: Option<u64>,
     /// Seed for GUIDs.
     pub seed: Option<Guid>,
+    /// Whether what is marked for it is deleted and made anew.
+    pub factory_reset: bool,
     /// JSON instead of text.
     pub json: bool,
     /// Log each step.
@@ -128,6 +131,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
         sector_size: None,
         align: None,
         seed: None,
+        factory_reset: false,
         json: false,
         verbose: false,
     };
@@ -140,6 +144,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             Arg::Short('c') | Arg::Long("config") => options.config = parser.value().map_err(words)?.into(),
             Arg::Short('v') | Arg::Long("verbose") => options.verbose = true,
             Arg::Long("json") => options.json = true,
+            Arg::Long("factory-reset") => options.factory_reset = true,
             Arg::Long("disk") => options.disk = Some(parser.value().map_err(words)?.into()),
             Arg::Long("architecture") => options.architecture = architecture(&value(&mut parser)?)?,
             Arg::Long("size") => options.size = Some(size("--size", &value(&mut parser)?)?),
@@ -174,6 +179,8 @@ pub struct BootArguments {
     pub mode: BootMode,
     /// `makeroom.disk=`.
     pub disk: Option<PathBuf>,
+    /// `systemd.factory_reset=` (systemd-factory-reset(8)).
+    pub factory_reset: bool,
 }
 
 /// What `apply` shall do at this boot.
@@ -196,6 +203,7 @@ pub fn boot_arguments(line: &str) -> Result<BootArguments, UsageError> {
             ("makeroom", "off") => found.mode = BootMode::Off,
             ("makeroom", "plan") => found.mode = BootMode::Plan,
             ("makeroom.disk", path) if path.starts_with('/') => found.disk = Some(path.into()),
+            ("systemd.factory_reset", value) => found.factory_reset = is_yes(value),
             (name, _) if name.starts_with("makeroom") => {
                 return Err(UsageError::Words(format!(
                     "kernel command line: {}: known are makeroom=off, makeroom=plan and makeroom.disk=/dev/...; \
@@ -207,6 +215,12 @@ pub fn boot_arguments(line: &str) -> Result<BootArguments, UsageError> {
         }
     }
     Ok(found)
+}
+
+/// A boolean as systemd reads it (parse-util.c, `parse_boolean`); without a value it is true. What is neither does
+/// nothing: data must not be deleted for a typing error.
+fn is_yes(value: &str) -> bool {
+    ["", "1", "yes", "y", "true", "t", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
 /// The words of a kernel command line: white space ends a word unless it is between double quotes, which are no part
@@ -224,8 +238,20 @@ fn kernel_words(line: &str) -> Vec<String> {
     words
 }
 
-const LONG_OPTIONS: [&str; 11] =
-    ["config", "disk", "architecture", "size", "sector-size", "align", "seed", "json", "verbose", "help", "version"];
+const LONG_OPTIONS: [&str; 12] = [
+    "config",
+    "disk",
+    "architecture",
+    "size",
+    "sector-size",
+    "align",
+    "seed",
+    "factory-reset",
+    "json",
+    "verbose",
+    "help",
+    "version",
+];
 
 fn command_named(word: &str) -> Result<Command, UsageError> {
     COMMANDS.iter().find(|(name, _)| *name == word).map(|(_, command)| *command).ok_or_else(|| {
@@ -293,7 +319,9 @@ mod tests {
     #[test]
     fn the_kernel_command_line_is_read_as_the_kernel_does() {
         let read = |line| boot_arguments(line).map_err(|error| error.to_string());
-        let arguments = |mode, disk: Option<&str>| Ok(BootArguments { mode, disk: disk.map(PathBuf::from) });
+        let arguments = |mode, disk: Option<&str>| {
+            Ok(BootArguments { mode, disk: disk.map(PathBuf::from), ..BootArguments::default() })
+        };
         assert_eq!(read("console=ttyS0 quiet xmakeroom=off\n"), arguments(BootMode::Apply, None));
         assert_eq!(read("quiet makeroom=off"), arguments(BootMode::Off, None));
         assert_eq!(read("makeroom=off makeroom=plan\n"), arguments(BootMode::Plan, None));
@@ -304,6 +332,17 @@ mod tests {
             ["makeroom", "makeroom=", "makeroom=of", "makeroom.disk=", "makeroom.disk=sda", "makeroom-disk=/dev/x"]
         {
             assert!(read(line).unwrap_err().starts_with("kernel command line: makeroom"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_factory_reset_is_asked_for_by_systemd_s_word_and_its_yes() {
+        let is_reset = |line| boot_arguments(line).unwrap().factory_reset;
+        for yes in ["systemd.factory_reset=1", "quiet systemd.factory_reset=Yes", "systemd.factory_reset"] {
+            assert!(is_reset(yes), "{yes}");
+        }
+        for no in ["", "systemd.factory_reset=0", "systemd.factory_reset=yess", "factory_reset=1"] {
+            assert!(!is_reset(no), "{no}");
         }
     }
 

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use apply::Step;
 use boot_disk::{Found, Search};
 use cli::{BootMode, Command, Invocation};
-use config::{BootDisk, Config, Declared};
+use config::{BootDisk, Config};
 use disk::block_device::BlockDevice;
 use disk::image::Image;
 use disk::open::{Kind, OpenError};
@@ -41,7 +41,7 @@ use table::Partition;
 use table::copies::Table;
 use table::gpt;
 use tools::MissingTool;
-use units::{Guid, Label};
+use units::Guid;
 
 /// Does what was asked for. The report is filled on the way, so that it tells of a refusal, too; the answer is the
 /// outcome in one sentence.
@@ -94,7 +94,9 @@ struct Target<'a> {
 fn complete(invocation: &Invocation, config: &Config, target: Target, report: &mut Report) -> Result<String, Error> {
     let Target { path, disk, seen, search } = target;
     let table = match seen.map_or_else(|| read_table(path, disk), Ok) {
-        Err(reason) if is_complete(config, &labels_of(&shown(disk))) => return Ok(report.tolerate(&reason)),
+        Err(reason) if !invocation.factory_reset && is_complete(config, &shown(disk)) => {
+            return Ok(report.tolerate(&reason));
+        }
         table => table?,
     };
     report.read(&table, disk);
@@ -116,10 +118,11 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     }
 
     // Act.
-    let work = Work { path, table: &table, steps: &steps, new: &commands? };
+    let removed: Vec<u32> = plan.removed.iter().map(|partition| partition.number).collect();
+    let work = Work { path, table: &table, steps: &steps, new: &commands?, removed: &removed };
     match act(disk, config.boot_disk.wait, search, &work, report) {
-        // Linux reads the table and has all it needs: what could not be mended is no reason to stop a boot.
-        Err(reason) if plan.new.is_empty() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
+        // Linux reads the table and has all it needs: what could not be mended or grown is no reason to stop a boot.
+        Err(reason) if plan.lacks_nothing() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
         done => done.map(|()| report.achievement()),
     }
 }
@@ -147,6 +150,8 @@ fn with_boot_arguments(invocation: &Invocation) -> Result<Option<Invocation>, Er
     }
     let arguments = cli::boot_arguments(&kernel::command_line().map_err(Error::CommandLine)?)?;
     invocation.boot_disk = arguments.disk;
+    // On a running system the word may still be there from the boot that it was meant for.
+    invocation.factory_reset |= arguments.factory_reset && kernel::in_initrd();
     match (invocation.command, arguments.mode) {
         (Command::Apply, BootMode::Off) => return Ok(None),
         (Command::Apply, BootMode::Plan) => invocation.command = Command::Plan,
@@ -204,8 +209,15 @@ fn find_disk(
     let is_boot = invocation.is_boot;
     let deadline = is_boot.then(|| Instant::now() + config.boot_disk.wait);
     // Links are mounted by: whichever disk gets them has to be the right one.
-    let lacks_nothing = |disk: &boot_disk::Opened| !config.boot_disk.links && is_complete(config, &disk.shown);
-    let mut is_settled = |disk: &boot_disk::Opened| is_boot && lacks_nothing(disk);
+    let lacks_nothing = |disk: &boot_disk::Opened| {
+        !config.boot_disk.links && !invocation.factory_reset && is_complete(config, &disk.shown)
+    };
+    // What only grows is written to, too.
+    let stays = |disk: &boot_disk::Opened| {
+        let plan = |table| make_plan(invocation, config, disk.device.node(), &disk.device, table);
+        disk.table.as_ref().is_none_or(|table| plan(table).is_ok_and(|plan| plan.is_empty()))
+    };
+    let mut is_settled = |disk: &boot_disk::Opened| is_boot && lacks_nothing(disk) && stays(disk);
     let (refusal, possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
         (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
         (Ok(Found { warning: Some(warning), path, candidates, .. }), None) if is_boot && config.boot_disk.links => {
@@ -259,6 +271,8 @@ struct Work<'a> {
     table: &'a Table,
     steps: &'a [Step],
     new: &'a [NewPartition],
+    /// Numbers of those that a factory reset makes anew.
+    removed: &'a [u32],
 }
 
 /// Alone, and only when the table is still the one that was planned for, on what is still the only disk of its kind:
@@ -270,7 +284,7 @@ fn act(
     work: &Work,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let Work { path, table, steps, new } = *work;
+    let Work { path, table, steps, new, removed } = *work;
     disk.lock(wait)?;
     if let Some(search) = search {
         let found = search.find(None, &mut |_| false);
@@ -282,7 +296,7 @@ fn act(
     if read_table(path, disk)? != *table {
         return Err(Error::Changed(path.to_owned()));
     }
-    let done = apply::carry_out(disk, steps, new, &mut report.steps);
+    let done = apply::carry_out(disk, steps, new, removed, &mut report.steps);
     done.map_err(|reason| Error::Apply { disk: path.to_owned(), reason })
 }
 
@@ -297,19 +311,14 @@ fn located(path: &Path, disk: &mut dyn Disk, report: &mut Report) -> String {
 }
 
 /// Whether Linux shows every declared partition once, even if we would not touch the table that says so. Then there
-/// is nothing to do, and no reason to stop a boot.
-fn is_complete(config: &Config, shown: &[Label]) -> bool {
-    let is_there_once = |wish: &Declared| shown.iter().filter(|label| **label == wish.label).count() == 1;
-    !shown.is_empty() && config.partitions.iter().all(is_there_once)
+/// is nothing to make, and no reason to stop a boot.
+fn is_complete(config: &Config, shown: &[Partition]) -> bool {
+    !shown.is_empty() && plan::are_all_there(&config.partitions, shown)
 }
 
 /// The partitions that Linux shows.
 fn shown(disk: &mut dyn Disk) -> Vec<Partition> {
     Table::seen_by_linux(disk).unwrap_or_default()
-}
-
-fn labels_of(partitions: &[Partition]) -> Vec<Label> {
-    partitions.iter().map(|partition| partition.label.clone()).collect()
 }
 
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {
@@ -362,7 +371,8 @@ fn make_plan(
         Some(seed) if attempt == 0 => Some(seeded(seed, partition_type, ordinal)),
         _ => kernel::random_bytes().map(Guid::from_random).ok(),
     };
-    let plan = plan::plan(&config.partitions, &layout, alignment, &mut guids);
+    let plan = if invocation.factory_reset { plan::plan_reset } else { plan::plan };
+    let plan = plan(&config.partitions, &layout, alignment, &mut guids);
     plan.map_err(|reason| Error::Plan { disk: path.to_owned(), reason })
 }
 

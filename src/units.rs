@@ -247,6 +247,13 @@ impl Label {
         Label(units.take_while(|unit| *unit != 0).collect())
     }
 
+    /// The label with a number behind it, cut so that it still fits; nothing when the number itself does not.
+    pub fn numbered(&self, number: u32) -> Option<Label> {
+        let suffix: Vec<u16> = format!("-{number}").encode_utf16().collect();
+        let kept = self.0.len().min(LABEL_UNITS.checked_sub(suffix.len())?);
+        Some(Label([&self.0[..kept], &suffix].concat()))
+    }
+
     /// The UTF-16 units, without a closing NUL.
     pub fn units(&self) -> &[u16] {
         &self.0

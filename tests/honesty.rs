@@ -7,7 +7,7 @@ mod support;
 use makeroom::apply;
 use support::builder::Builder;
 use support::card::{Card, Fake};
-use support::{decide, declared, to_make};
+use support::{decide, declared, removed, to_make};
 
 /// Sectors that a card says it has: 512 MiB.
 const SAYS: u64 = 1 << 20;
@@ -23,7 +23,7 @@ fn card(fake: Option<Fake>) -> Card {
 fn run(card: &mut Card) -> (Result<(), String>, Vec<u64>) {
     let before = card.content.clone();
     let (_, plan, steps) = decide(card, &[declared("root")], 1 << 20).unwrap();
-    let result = apply::carry_out(card, &steps, &to_make(&plan), &mut Vec::new());
+    let result = apply::carry_out(card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new());
     let all = before.keys().chain(card.content.keys());
     let zeros = vec![0; 512];
     let sector =
@@ -83,5 +83,5 @@ fn old_data_that_looks_like_a_part_of_the_start_is_no_sign() {
     card.put((1 << 16) + 1, &header);
     card.unreadable = Some(((1 << 17) + 1, 0));
     let (_, plan, steps) = decide(&mut card, &[declared("root")], 1 << 20).unwrap();
-    apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
+    apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()).unwrap();
 }

@@ -14,12 +14,13 @@ use std::collections::BTreeSet;
 use makeroom::apply::{self, Step};
 use makeroom::config::Declared;
 use makeroom::disk::NewPartition;
-use makeroom::units::{Extent, KIB, MIB};
-use support::builder::Builder;
+use makeroom::plan::{self, Plan};
+use makeroom::units::{Extent, Guid, KIB, MIB};
+use support::builder::{Builder, PARTITION_TYPE};
 use support::card::{Card, Event, file_system_is_whole};
 use support::linux::{self, Seen};
-use support::rules::stray_write;
-use support::{Random, decide, declared, to_make, wrong_orders};
+use support::rules::{own_extents, stray_write};
+use support::{Random, decide, decide_by, declared, removed, to_make, wrong_orders};
 
 const ALIGNMENT: u64 = MIB;
 
@@ -31,6 +32,9 @@ struct Situation {
     valid_backup: Option<u64>,
     /// First LBA of the primary array, where it has to be in the end, too.
     home: u64,
+    wishes: Vec<Declared>,
+    /// Whether a factory reset is asked for, also of the runs after a cut.
+    reset: bool,
 }
 
 fn wishes() -> Vec<Declared> {
@@ -45,7 +49,55 @@ fn situation(name: &str, builder: &Builder, change: impl Fn(&mut Card)) -> Situa
     let mut card = builder.build();
     change(&mut card);
     let valid_backup = linux::gpt(&card, 1).is_err().then_some(builder.sectors - 1);
-    Situation { name: name.to_owned(), card, valid_backup, home: builder.array_lba }
+    Situation { name: name.to_owned(), card, valid_backup, home: builder.array_lba, wishes: wishes(), reset: false }
+}
+
+/// What is on the card from the beginning, so that it may grow, or be made anew.
+fn existing(label: &str) -> Declared {
+    let partition_type = Guid::from_disk(*PARTITION_TYPE);
+    Declared { partition_type, size_min: 64 * KIB, factory_reset: true, ..declared(label) }
+}
+
+impl Situation {
+    fn wants(self, wishes: Vec<Declared>) -> Situation {
+        Situation { wishes, ..self }
+    }
+
+    fn decide(&self, card: &mut Card) -> Result<(Plan, Vec<Step>), String> {
+        let plan = if self.reset { plan::plan_reset } else { plan::plan };
+        let (_, plan, steps) = decide_by(plan, card, &self.wishes, ALIGNMENT)?;
+        Ok((plan, steps))
+    }
+}
+
+/// The last partition grows, or two that have room behind them do; some are made anew.
+fn growth_and_resets() -> Vec<Situation> {
+    let usual = Builder::new(512, 16);
+    let gap = Builder {
+        partitions: vec![(1, 2048, 4095, "boot"), (2, 4096, 6143, "store"), (5, 12288, 14335, "_empty")],
+        ..usual.clone()
+    };
+    let last = || vec![existing("_empty")];
+    let mixed = || [wishes(), vec![existing("store"), existing("_empty")]].concat();
+    let reset = |situation: Situation| Situation { reset: true, ..situation };
+    let much = grown_by(20_000);
+    let damaged = |card: &mut Card| {
+        card.damage(1, 60);
+        much(card);
+    };
+    vec![
+        situation("the last grows", &usual, |_| {}).wants(last()),
+        situation("the last grows, enlarged", &usual, &much).wants(last()),
+        situation("the last grows, primary header damaged, enlarged", &usual, damaged).wants(last()),
+        situation("two grow beside two new", &gap, &much).wants(mixed()),
+        situation("the last grows, 4096-byte sectors", &Builder::new(4096, 16), grown_by(3000)).wants(last()),
+        reset(situation("factory reset of the last", &usual, |_| {}).wants(last())),
+        reset(situation("factory reset of two, enlarged", &gap, &much).wants(mixed())),
+        reset(situation("factory reset, primary header damaged", &usual, damaged).wants(last())),
+        reset(
+            situation("factory reset of all", &usual, |_| {}).wants(["boot", "store", "_empty"].map(existing).to_vec()),
+        ),
+    ]
 }
 
 fn grown_by(sectors: u64) -> impl Fn(&mut Card) {
@@ -122,16 +174,20 @@ fn situations() -> Vec<Situation> {
     all.push(situation("backup in mid-disk, primary header damaged by one bit", &usual, |card| {
         both(&|card: &mut Card| card.damage(1, 16), &much, card);
     }));
+    all.extend(growth_and_resets());
     all
 }
 
 /// What a situation may look like, for judging states.
 struct Judge<'a> {
     situation: &'a Situation,
-    wishes: Vec<Declared>,
     old: Vec<Seen>,
+    /// Without what a factory reset removes.
+    between: Vec<Seen>,
     new: Vec<Seen>,
     made: Vec<NewPartition>,
+    /// What may be written to, apart from the table.
+    own: Vec<Extent>,
     /// Everything that an uninterrupted run leaves.
     settled: Card,
 }
@@ -139,29 +195,40 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Runs uninterrupted, checks the result, and returns what was written.
     fn new(situation: &'a Situation, order: &dyn Fn(Vec<Step>) -> Vec<Step>) -> (Judge<'a>, Vec<Event>) {
-        let wishes = wishes();
         let mut card = situation.card.clone();
         let old = match situation.valid_backup {
             None => linux::partitions(&card).unwrap(),
             Some(lba) => linux::gpt(&card, lba).unwrap().partitions,
         };
-        let (_, plan, steps) = decide(&mut card, &wishes, ALIGNMENT).unwrap();
-        let made = to_make(&plan);
-        apply::carry_out(&mut card, &order(steps), &made, &mut Vec::new()).unwrap();
+        let (plan, steps) = situation.decide(&mut card).unwrap();
+        let (made, own, removed) = (to_make(&plan), own_extents(&plan), removed(&plan));
+        apply::carry_out(&mut card, &order(steps), &made, &removed, &mut Vec::new()).unwrap();
         let events = std::mem::take(&mut card.events);
         let new = linux::partitions(&card).unwrap();
-        assert_eq!(new[..old.len()], old[..], "{}: what was there has changed", situation.name);
-        assert_eq!(new.len(), old.len() + 2, "{}", situation.name);
+        let between: Vec<Seen> = old.iter().filter(|old| !removed.contains(&old.number)).cloned().collect();
+        let is_kept = |old: &&Seen| new.iter().any(|new| *new == old.up_to(new.last) && new.last >= old.last);
+        assert!(between.iter().all(|old| is_kept(&old)), "{}: what was there has changed", situation.name);
+        assert_eq!(new.len(), between.len() + made.len(), "{}", situation.name);
+        assert!(!plan.is_empty(), "{}", situation.name);
         assert_eq!(linux::gpt(&card, 1).unwrap().array_lba, situation.home, "{}: the array has moved", situation.name);
-        (Judge { situation, wishes, old, new, made, settled: card }, events)
+        (Judge { situation, old, between, new, made, own, settled: card }, events)
     }
 
     /// Why a state breaks a promise; `durable` is what the last flush left.
     fn violation(&self, durable: &Card, card: &Card) -> Option<String> {
         match (linux::partitions(card), self.situation.valid_backup) {
-            (Ok(seen), _) if seen == self.old => {}
-            (Ok(seen), _) if seen == self.new => {
-                let torn = self.made.iter().find(|new| !file_system_is_whole(card, new.extent));
+            (Ok(seen), _) if seen == self.old => {
+                // Also of what a factory reset will delete: it is whole or gone.
+                if let Some(sector) =
+                    self.old.iter().flat_map(|old| [old.first, old.last]).find(|lba| self.differs(card, *lba))
+                {
+                    return Some(format!("LBA {sector} of an old partition has changed"));
+                }
+            }
+            (Ok(seen), _) if seen == self.between => {}
+            (Ok(seen), _) if seen == self.new || seen == self.reset_again() => {
+                let is_seen = |new: &&NewPartition| seen.iter().any(|seen| seen.number == new.number);
+                let torn = self.made.iter().filter(is_seen).find(|new| !file_system_is_whole(card, new.extent));
                 if let Some(new) = torn {
                     return Some(format!("{} is in the table and not whole", new.label));
                 }
@@ -186,16 +253,26 @@ impl<'a> Judge<'a> {
         None
     }
 
+    /// What another factory reset after a whole one removes.
+    fn reset_again(&self) -> Vec<Seen> {
+        let (plan, _) = self.situation.decide(&mut self.settled.clone()).unwrap();
+        self.new.iter().filter(|seen| !removed(&plan).contains(&seen.number)).cloned().collect()
+    }
+
+    fn differs(&self, card: &Card, lba: u64) -> bool {
+        card.sector(lba) != self.situation.card.sector(lba)
+    }
+
     /// Lets the next run finish, and compares with the uninterrupted one. `events` tells what that run wrote.
     fn convergence(&self, card: &Card) -> (Option<String>, Vec<Event>) {
         let mut card = card.clone();
         card.events.clear();
         let failed = |why: String| (Some(format!("the next run: {why}")), Vec::new());
-        let (plan, steps) = match decide(&mut card, &self.wishes, ALIGNMENT) {
-            Ok((_, plan, steps)) => (plan, steps),
+        let (plan, steps) = match self.situation.decide(&mut card) {
+            Ok(decided) => decided,
             Err(why) => return failed(why),
         };
-        if let Err(error) = apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()) {
+        if let Err(error) = apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()) {
             return failed(error.to_string());
         }
         let events = std::mem::take(&mut card.events);
@@ -221,12 +298,12 @@ impl<'a> Judge<'a> {
         if backup != Ok((self.new.clone(), 1)) {
             return Some(format!("the backup is not whole: {backup:?}"));
         }
-        let (_, _, steps) = decide(card, &self.wishes, ALIGNMENT).unwrap();
+        let (_, _, steps) = decide(card, &self.situation.wishes, ALIGNMENT).unwrap();
         (!steps.is_empty()).then(|| format!("a further run would write: {steps:?}"))
     }
 
     fn stray_write(&self, events: &[Event]) -> Option<u64> {
-        stray_write(&self.settled, &self.situation.card, &self.made, events)
+        stray_write(&self.settled, &self.situation.card, &self.own, events)
     }
 }
 
@@ -342,17 +419,18 @@ fn a_disk_that_grows_between_a_cut_and_the_next_run_is_extended_all_the_same() {
             states(&situation.card, &events, 8, &mut Random(3), |_, card| {
                 let mut card = card.clone();
                 card.sectors += grown;
-                let (_, plan, steps) = decide(&mut card, &judge.wishes, ALIGNMENT).unwrap();
-                apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
+                let (plan, steps) = situation.decide(&mut card).unwrap();
+                apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()).unwrap();
                 let seen = linux::partitions(&card).unwrap();
-                assert_eq!(seen[..judge.old.len()], judge.old[..], "{}", situation.name);
+                let is_kept = |old: &Seen| seen.iter().any(|new| *new == old.up_to(new.last) && new.last >= old.last);
+                assert!(judge.between.iter().all(is_kept), "{}", situation.name);
                 assert_eq!(seen.len(), judge.new.len(), "{}", situation.name);
                 let size = u64::from(card.sector_size);
-                for new in &seen[judge.old.len()..] {
+                for new in seen.iter().filter(|seen| to_make(&plan).iter().any(|new| new.number == seen.number)) {
                     let extent = Extent { start: new.first * size, size: (new.last + 1 - new.first) * size };
                     assert!(file_system_is_whole(&card, extent), "{}", situation.name);
                 }
-                assert!(decide(&mut card, &judge.wishes, ALIGNMENT).unwrap().2.is_empty(), "{}", situation.name);
+                assert!(decide(&mut card, &situation.wishes, ALIGNMENT).unwrap().2.is_empty(), "{}", situation.name);
             });
         }
     }
@@ -364,9 +442,9 @@ fn a_run_that_fails_at_any_write_or_flush_can_be_run_again() {
         let (judge, events) = Judge::new(&situation, &as_decided);
         for failing in 0..events.len() {
             let mut card = situation.card.clone();
-            let (_, plan, steps) = decide(&mut card, &judge.wishes, ALIGNMENT).unwrap();
+            let (plan, steps) = situation.decide(&mut card).unwrap();
             card.fail_after = Some(failing);
-            if apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).is_ok() {
+            if apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()).is_ok() {
                 break;
             }
             card.fail_after = None;

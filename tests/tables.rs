@@ -16,7 +16,7 @@ use makeroom::units::MIB;
 use proptest::prelude::*;
 use support::builder::{Builder, seal};
 use support::card::Card;
-use support::{decide, declared, dump, linux, to_make};
+use support::{decide, declared, dump, linux, removed, to_make};
 
 /// Tables among the fixtures that makeroom must refuse.
 const REFUSED: [&str; 3] = ["blank", "fat-superfloppy", "mbr-dos"];
@@ -30,7 +30,8 @@ fn add_a_partition(card: &mut Card) -> Result<Plan, String> {
     let mut wish = declared("added");
     wish.size_min = 1;
     let (_, plan, steps) = decide(card, &[wish], 4096)?;
-    apply::carry_out(card, &steps, &to_make(&plan), &mut Vec::new()).map_err(|error| error.to_string())?;
+    apply::carry_out(card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new())
+        .map_err(|error| error.to_string())?;
     Ok(plan)
 }
 
@@ -371,7 +372,7 @@ fn what_may_be_left_of_an_array_is_written_over() {
     let wanted = linux::gpt(&Builder::new(512, 64).build(), 1).unwrap().partitions;
     for (name, mut card) in [("erased", erased), ("deleted", deleted)] {
         let (_, plan, steps) = decide(&mut card, &[declared("boot")], MIB).unwrap_or_else(|e| panic!("{name}: {e}"));
-        apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
+        apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()).unwrap();
         assert_eq!(linux::partitions(&card).unwrap(), wanted, "{name}");
     }
 }
@@ -400,7 +401,7 @@ fn only_our_own_old_backup_in_free_space_is_cleared() {
     ] {
         let before = card.sector(old_end);
         let (_, plan, steps) = decide(&mut card, &[], MIB).unwrap();
-        apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
+        apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()).unwrap();
         assert_eq!(card.sector(old_end) != before, cleared, "{name}");
         assert!(decide(&mut card, &[], MIB).unwrap().2.is_empty(), "{name}");
     }
@@ -430,7 +431,7 @@ fn a_table_is_mended_even_when_nothing_is_missing() {
         let partitions = linux::gpt(&Builder::new(512, 64).build(), 1).unwrap().partitions;
         let (table, plan, steps) = decide(&mut card, &wishes, MIB).unwrap();
         writeln!(sentences, "{name}\n  {}", table.repairs().join("\n  ")).unwrap();
-        apply::carry_out(&mut card, &steps, &to_make(&plan), &mut Vec::new()).unwrap();
+        apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()).unwrap();
         assert_eq!(linux::partitions(&card).unwrap(), partitions, "{name}");
         assert_eq!(linux::gpt(&card, card.sectors - 1).unwrap().partitions, partitions, "{name}");
         assert!(decide(&mut card, &wishes, MIB).unwrap().2.is_empty(), "{name}");

@@ -69,8 +69,8 @@ pub struct Opened {
     pub device: BlockDevice,
     /// Its table, where makeroom can work with it.
     pub table: Option<Table>,
-    /// The labels of the partitions that Linux shows; none where its primary table is damaged.
-    pub shown: Vec<Label>,
+    /// The partitions that Linux shows; none where its primary table is damaged.
+    pub shown: Vec<Partition>,
 }
 
 /// Looks at each disk that could be the one.
@@ -178,7 +178,7 @@ impl Candidate {
             Err(reason) => self.cannot_be_opened(&reason),
         }
         let table = Table::judge(glance, &mut device).ok();
-        Some(Opened { device, table, shown: if is_primary { labels } else { Vec::new() } })
+        Some(Opened { device, table, shown: if is_primary { partitions } else { Vec::new() } })
     }
 
     fn cannot_be_opened(&mut self, reason: &OpenError) {

@@ -20,7 +20,7 @@ use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
 use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, SECTOR_SIZES, Shown};
 use crate::kernel;
-use crate::kernel::calls::{add_partition, remove_partition, sector_size};
+use crate::kernel::calls::{add_partition, remove_partition, resize_partition, sector_size};
 use crate::kernel::sysfs::{self, KernelPartition};
 use crate::kernel::uevent::{self, Answers};
 use crate::units::{Extent, Guid, Label, MIB, show_seconds};
@@ -140,6 +140,21 @@ impl BlockDevice {
         Ok(())
     }
 
+    /// Lets the kernel forget what a factory reset will delete: nobody can open it any more, and what is open stays.
+    fn forget_partitions(&mut self, numbers: &[u32]) -> Result<(), MakeError> {
+        let all = self.kernel.partitions();
+        let all = all.map_err(|reason| MakeError::Reset { node: self.node.display().to_string(), reason })?;
+        for partition in all.into_iter().filter(|partition| numbers.contains(&partition.number)) {
+            let node = partition.node.display().to_string();
+            remove_partition(&self.readable, partition.number).map_err(|reason| match reason.kind() {
+                io::ErrorKind::ResourceBusy => MakeError::ResetInUse { node },
+                _ => MakeError::Reset { node, reason },
+            })?;
+            self.removed.push(partition);
+        }
+        Ok(())
+    }
+
     /// What the kernel shows in a place where no table has anything.
     fn remove_leftover(&mut self, partition: &NewPartition, leftover: KernelPartition) -> Result<(), MakeError> {
         let node = leftover.node.display().to_string();
@@ -178,10 +193,20 @@ impl BlockDevice {
             wanted.number == shown.number || wanted.extent.overlaps(&shown.extent)
         };
         let is_wrong = |shown: &&KernelPartition| wrong.iter().any(|wanted| in_the_way(shown, wanted));
-        for misplaced in before.iter().filter(is_wrong) {
+        let grows = |wanted: &&&Shown| {
+            before.iter().any(|shown| shown.number == wanted.number && shown.extent.start == wanted.extent.start)
+        };
+        let (resized, moved): (Vec<&Shown>, Vec<_>) = wrong.iter().partition(grows);
+        let stays = |shown: &KernelPartition| resized.iter().any(|wanted| wanted.number == shown.number);
+        for misplaced in before.iter().filter(is_wrong).filter(|shown| !stays(shown)) {
             remove_partition(&self.readable, misplaced.number).map_err(failed("moving a partition of"))?;
         }
-        for wanted in &wrong {
+        // Also while it is mounted.
+        for wanted in &resized {
+            let told = resize_partition(&self.readable, wanted.number, wanted.extent);
+            told.map_err(failed(&format!("telling the kernel of the size of {} on", wanted.label)))?;
+        }
+        for wanted in &moved {
             let told = add_partition(&self.readable, wanted.number, wanted.extent);
             told.map_err(failed(&format!("telling the kernel of {} on", wanted.label)))?;
         }
@@ -331,7 +356,8 @@ impl Disk for BlockDevice {
 
     /// The kernel gets the new partitions here and not only in `make`: whatever it refuses is a refusal before the
     /// first write.
-    fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
+    fn prepare(&mut self, new: &[NewPartition], removed: &[u32]) -> Result<(), MakeError> {
+        self.forget_partitions(removed)?;
         for partition in new {
             self.add(partition)?;
         }
@@ -359,7 +385,7 @@ impl Disk for BlockDevice {
         Ok(())
     }
 
-    fn abandon(&mut self) {
+    fn abandon(&mut self, still_has: bool) {
         for Added { number, node, file } in std::mem::take(&mut self.added) {
             drop(file);
             if let Err(reason) = remove_partition(&self.readable, number) {
@@ -367,7 +393,7 @@ impl Disk for BlockDevice {
             }
         }
         for KernelPartition { number, extent, node, .. } in std::mem::take(&mut self.removed) {
-            if let Err(reason) = add_partition(&self.readable, number, extent) {
+            if still_has && let Err(reason) = add_partition(&self.readable, number, extent) {
                 log::warn!("the kernel does not show {} any more: {reason}", node.display());
             }
         }
@@ -375,8 +401,8 @@ impl Disk for BlockDevice {
 
     fn announce(&mut self, partitions: &[Shown]) -> Result<(), AnnounceError> {
         let reconciled = self.reconcile(partitions);
-        let new: Vec<u32> = partitions.iter().filter(|shown| shown.is_new).map(|shown| shown.number).collect();
-        self.release(&new);
+        let changed: Vec<u32> = partitions.iter().filter(|shown| shown.has_changed).map(|shown| shown.number).collect();
+        self.release(&changed);
         reconciled
     }
 

@@ -131,7 +131,7 @@ impl Disk for Image {
     }
 
     /// A sparse file beside the image for each file system, without a name.
-    fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
+    fn prepare(&mut self, new: &[NewPartition], _removed: &[u32]) -> Result<(), MakeError> {
         let formatted = new.iter().filter(|partition| partition.mkfs.is_some());
         let sparse_file = |partition: &NewPartition| {
             let image = kernel::real_path(&self.path)?;

@@ -47,17 +47,18 @@ pub trait Disk {
     /// was read before may have changed. Writes nothing.
     fn lock(&mut self, wait: Duration) -> Result<(), OpenError>;
 
-    /// Gets ready what `make` will need, and fails where `make` would be refused it. Called before the first write;
-    /// writes nothing itself.
-    fn prepare(&mut self, new: &[NewPartition]) -> Result<(), MakeError>;
+    /// Gets ready what `make` will need, and fails where `make` would be refused it, or one of `removed` is in use. Called
+    /// before the first write; writes nothing itself.
+    fn prepare(&mut self, new: &[NewPartition], removed: &[u32]) -> Result<(), MakeError>;
 
     /// Makes the file systems of new partitions, which no table mentions yet, so that a cut leaves no trace of
     /// them. Writes inside their extents only, and leaves nothing of what the first and last MiB held before.
     /// Durable only after `flush`.
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError>;
 
-    /// Ends a run that will not bring its new partitions into a table: takes back what `prepare` told the kernel.
-    fn abandon(&mut self) {}
+    /// Ends a run that will not bring its new partitions into a table: takes back what `prepare` told the kernel. The
+    /// kernel gets back what it was told to forget only where the table `still_has` it.
+    fn abandon(&mut self, _still_has: bool) {}
 
     /// Ends a run whose table is on the disk: makes the kernel show `partitions` and no others in their places, gives
     /// the lock up, and returns when udev has seen it all. Writes nothing to the disk.
@@ -136,8 +137,8 @@ pub struct Shown {
     pub label: Label,
     /// Its place in bytes.
     pub extent: Extent,
-    /// Whether this run has made it, so that udev has to look at it again.
-    pub is_new: bool,
+    /// Whether this run has made it or its size, so that udev has to look at it again.
+    pub has_changed: bool,
 }
 
 /// Why the kernel does not show what the table says. Exit status 74.
@@ -188,6 +189,20 @@ pub enum MakeError {
         label: Label,
         /// The device node that is in use.
         node: String,
+    },
+    /// A partition that a factory reset would make anew is in use. Exit status 75.
+    #[error("{node} would be deleted by the factory reset, and it is in use: unmount it, then run makeroom again")]
+    ResetInUse {
+        /// The device node that is in use.
+        node: String,
+    },
+    /// The kernel did not forget a partition that a factory reset would make anew.
+    #[error("telling the kernel that {node} will be deleted: {reason}")]
+    Reset {
+        /// Its device node.
+        node: String,
+        /// What the system said.
+        reason: io::Error,
     },
     /// The tool could not be started.
     #[error("{label}: cannot run {tool}: {reason}")]

@@ -24,9 +24,16 @@ pub fn remove_partition(disk: &File, number: u32) -> io::Result<()> {
     change_partition(disk, BLKPG_DEL_PARTITION, number, Extent { start: 0, size: 0 })
 }
 
+/// Tells the kernel of a partition's new size; its start has to be the old one (block/partitions/core.c,
+/// `bdev_resize_partition`). It may be in use.
+pub fn resize_partition(disk: &File, number: u32, extent: Extent) -> io::Result<()> {
+    change_partition(disk, BLKPG_RESIZE_PARTITION, number, extent)
+}
+
 // include/uapi/linux/blkpg.h
 const BLKPG_ADD_PARTITION: c_int = 1;
 const BLKPG_DEL_PARTITION: c_int = 2;
+const BLKPG_RESIZE_PARTITION: c_int = 3;
 
 #[repr(C)]
 struct BlkpgIoctlArg {

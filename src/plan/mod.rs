@@ -6,20 +6,24 @@
 mod area;
 mod share;
 
-use crate::config::Declared;
+use crate::config::{Declared, Identity};
 use crate::filesystem::Content;
 use crate::partition_type::name_of;
-use crate::table::{Layout, Partition};
+use crate::table::{FreeArea, Layout, Partition};
 use crate::units::{Extent, Guid, KIB, Label, MIB, show_exact};
-use area::{Sized, allocate, place, sized};
+use area::{Area, Sized, allocate, share_area, sized, sized_existing};
 
 /// What a run will do to the partitions of a disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Bytes to which new starts and sizes are aligned.
     pub alignment: u64,
     /// Partitions to be made.
     pub new: Vec<New>,
+    /// Partitions that become larger.
+    pub grown: Vec<Grown>,
+    /// Partitions that leave the table before any is made.
+    pub removed: Vec<Partition>,
     /// Numbers of the partitions that were declared and are there.
     pub kept: Vec<u32>,
     /// Labels of the optional partitions that did not fit.
@@ -35,6 +39,22 @@ pub struct New {
     pub partition: Partition,
     /// What it shall hold.
     pub content: Option<Content>,
+}
+
+/// A partition that becomes larger at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// Its entry as it will be.
+    pub partition: Partition,
+    /// Its place as it is.
+    pub old: Extent,
+}
+
+impl Grown {
+    /// What it gets.
+    pub fn tail(&self) -> Extent {
+        Extent { start: self.old.end(), size: self.partition.extent.end() - self.old.end() }
+    }
 }
 
 /// Why there can be no plan. Nothing has been written.
@@ -76,6 +96,19 @@ pub enum Error {
         /// New partitions.
         needed: usize,
     },
+    /// The GUID that is wished for is that of another partition. Exit status 65.
+    #[error(
+        "\"{label}\" shall get the GUID {guid}, which partition {number} has: two partitions with one GUID cannot be told \
+         apart. Declare another, or none"
+    )]
+    GuidTaken {
+        /// The declared label.
+        label: Label,
+        /// The wish.
+        guid: Guid,
+        /// Who has it.
+        number: u32,
+    },
     /// The source of GUIDs has none. Exit status 74.
     #[error("there are no random bytes (/dev/urandom) to make a GUID of; give a --seed")]
     NoGuid,
@@ -100,73 +133,177 @@ pub enum Error {
 /// how often the answer was already taken.
 pub type Guids<'a> = dyn FnMut(Guid, u64, u32) -> Option<Guid> + 'a;
 
-/// Plans what is missing of `declared` on a disk laid out as `layout`.
+/// Plans what is missing of `declared`, and what can grow, on a disk laid out as `layout`.
 pub fn plan(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut Guids) -> Result<Plan, Error> {
-    let mut plan = Plan { alignment, new: Vec::new(), kept: Vec::new(), dropped: Vec::new(), warnings: Vec::new() };
-    for wish in declared {
-        if let Some(existing) = find(wish, layout)? {
+    let mut plan = Plan { alignment, ..Plan::default() };
+    let before = layout;
+    let found = find_all(declared, &before.partitions)?;
+    for (wish, existing) in declared.iter().zip(&found) {
+        if let Some(existing) = existing {
             plan.kept.push(existing.number);
             plan.warnings.extend(differences(wish, existing));
         }
     }
-    // What is left out may fit into what the others did not take. The next run would see that: so does this one, until
-    // nothing more fits.
-    let mut layout = layout.clone();
-    loop {
-        let missing = declared.iter().filter(|wish| find(wish, &layout).is_ok_and(|found| found.is_none()));
-        let missing: Vec<Sized> = missing.map(|wish| sized(wish, alignment)).collect::<Result<_, _>>()?;
-        let placed = place_all(&missing, &layout, alignment)?;
-        if placed.is_empty() {
-            plan.leave_out(&missing);
-            return Ok(plan);
+    // What is left out may fit into what the others did not take, and what is new may grow into a gap that rounding
+    // left. The next run would see that: so does this one, until nothing more changes.
+    let mut layout = before.clone();
+    let (mut made, mut left_out) = (Vec::new(), Vec::new());
+    while let Some(step) = Step::next(declared, &layout, alignment, &mut left_out)? {
+        for (number, size) in step.grown {
+            layout.partitions.iter_mut().filter(|other| other.number == number).for_each(|it| it.extent.size = size);
         }
-        for (wish, number, extent) in placed {
-            let guid = unique_guid(wish, declared, &layout, guids).ok_or(Error::NoGuid)?;
-            let new = new(wish, number, extent, guid);
-            plan.warnings.extend(too_large(wish, extent, layout.sector_size));
-            layout.insert(new.partition.clone());
-            plan.new.push(new);
+        for (wish, number, extent) in step.new {
+            let partition = entry(wish, number, extent, declared, &layout, guids)?;
+            layout.insert(partition);
+            made.push((number, wish));
         }
+    }
+    plan.leave_out(left_out);
+    plan.describe(&made, before, &layout);
+    let is_small =
+        |(wish, found): (&Declared, &Option<&Partition>)| too_small(wish, number_in((*found)?.number, &layout)?);
+    plan.warnings.extend(declared.iter().zip(&found).filter_map(is_small));
+    Ok(plan)
+}
+
+/// Whether every declared partition is among these, once.
+pub fn are_all_there(declared: &[Declared], partitions: &[Partition]) -> bool {
+    find_all(declared, partitions).is_ok_and(|found| found.iter().all(Option::is_some))
+}
+
+/// Plans a factory reset: what is marked for it leaves the table, and is planned for as if it had never been there.
+pub fn plan_reset(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut Guids) -> Result<Plan, Error> {
+    let found = find_all(declared, &layout.partitions)?;
+    let marked = declared.iter().zip(&found).filter(|(wish, _)| wish.factory_reset);
+    let removed: Vec<Partition> = marked.filter_map(|(_, found)| found.cloned()).collect();
+    let mut rest = layout.clone();
+    removed.iter().for_each(|partition| rest.remove(partition.number));
+    Ok(Plan { removed, ..plan(declared, &rest, alignment, guids)? })
+}
+
+/// One round of planning: something changes in it.
+struct Step<'a> {
+    new: Vec<(&'a Declared, u32, Extent)>,
+    /// Numbers and sizes.
+    grown: Vec<(u32, u64)>,
+}
+
+impl<'a> Step<'a> {
+    /// Numbers and places for as many of the missing as fit, and sizes for those that grow. Nothing when there is
+    /// nothing to do; `left_out` are those that do not fit.
+    fn next(
+        declared: &'a [Declared],
+        layout: &Layout,
+        alignment: u64,
+        left_out: &mut Vec<Sized<'a>>,
+    ) -> Result<Option<Step<'a>>, Error> {
+        let found = find_all(declared, &layout.partitions)?;
+        let missing = declared.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let missing: Vec<Sized> = missing.map(|(wish, _)| sized(wish, alignment)).collect::<Result<_, _>>()?;
+        let existing: Vec<_> =
+            declared.iter().zip(&found).filter_map(|(wish, found)| Some((wish, (*found)?))).collect();
+        let mut areas = areas(&existing, layout, alignment);
+        let numbers = free_numbers(layout);
+        let allocation = allocate(&missing, &mut areas, layout, alignment, numbers.len())?;
+        *left_out =
+            missing.iter().zip(&allocation).filter(|(_, area)| area.is_none()).map(|(sized, _)| *sized).collect();
+        let mut places = vec![None; missing.len()];
+        let mut grown = Vec::new();
+        for (index, area) in areas.iter().enumerate() {
+            let shared = share_area(area, index, &missing, &allocation, alignment);
+            let before = layout.partitions.iter().find(|partition| Some(partition.extent) == area.free.after);
+            let larger = before.zip(shared.before).filter(|(before, size)| *size > before.extent.size);
+            grown.extend(larger.map(|(before, size)| (before.number, size)));
+            shared.new.into_iter().for_each(|(member, extent)| places[member] = Some(extent));
+        }
+        let placed = missing.iter().zip(places).filter_map(|(sized, extent)| Some((sized.wish, extent?)));
+        let new: Vec<_> = placed.zip(numbers).map(|((wish, extent), number)| (wish, number, extent)).collect();
+        Ok((!new.is_empty() || !grown.is_empty()).then_some(Step { new, grown }))
     }
 }
 
+/// The free areas, with the partitions that may grow into them.
+fn areas<'a>(existing: &[(&'a Declared, &Partition)], layout: &Layout, alignment: u64) -> Vec<Area<'a>> {
+    let grower = |free: &FreeArea| {
+        let (wish, partition) = existing.iter().find(|(_, partition)| Some(partition.extent) == free.after)?;
+        let may_grow = wish.grow && wish.partition_type == partition.partition_type;
+        may_grow.then(|| sized_existing(wish, partition.extent.size, alignment))
+    };
+    let mut areas: Vec<Area> =
+        layout.free_areas(alignment).into_iter().map(|free| Area { grower: grower(&free), free }).collect();
+    for area in areas.iter_mut().filter(|area| !area.suffices(alignment)) {
+        area.grower = None;
+    }
+    areas
+}
+
 impl Plan {
-    fn leave_out(&mut self, missing: &[Sized]) {
+    /// Whether the disk has all that was declared, as large as it can be.
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.grown.is_empty() && self.removed.is_empty()
+    }
+
+    /// Whether every declared partition is there and stays; some may grow.
+    pub fn lacks_nothing(&self) -> bool {
+        self.new.is_empty() && self.removed.is_empty()
+    }
+
+    fn leave_out(&mut self, missing: Vec<Sized>) {
         for Sized { wish, min, .. } in missing {
-            let (label, priority, least) = (&wish.label, wish.priority, show_exact(*min));
+            let (label, priority, least) = (&wish.label, wish.priority, show_exact(min));
             self.warnings.push(format!("{label}: left out, priority {priority}: there is no room for its {least}"));
             self.dropped.push(label.clone());
         }
     }
+
+    /// What has become of the layout.
+    fn describe(&mut self, made: &[(u32, &Declared)], before: &Layout, after: &Layout) {
+        for (number, wish) in made {
+            let partition = number_in(*number, after).expect("it was just put there").clone();
+            self.warnings.extend(too_large(wish, partition.extent, after.sector_size));
+            self.new.push(New { partition, content: wish.content.clone() });
+        }
+        for old in &before.partitions {
+            let larger = number_in(old.number, after).filter(|partition| partition.extent != old.extent);
+            self.grown.extend(larger.map(|partition| Grown { partition: partition.clone(), old: old.extent }));
+        }
+    }
 }
 
-/// Numbers and places for as many of the missing as fit.
-fn place_all<'a>(
-    missing: &[Sized<'a>],
-    layout: &Layout,
-    alignment: u64,
-) -> Result<Vec<(&'a Declared, u32, Extent)>, Error> {
-    let areas = layout.free_areas(alignment);
-    let numbers = free_numbers(layout);
-    let allocation = allocate(missing, &areas, layout, numbers.len())?;
-    let extents = place(missing, &areas, &allocation, alignment);
-    let placed = missing.iter().zip(extents).filter_map(|(sized, extent)| Some((sized.wish, extent?)));
-    Ok(placed.zip(numbers).map(|((wish, extent), number)| (wish, number, extent)).collect())
+fn number_in(number: u32, layout: &Layout) -> Option<&Partition> {
+    layout.partitions.iter().find(|partition| partition.number == number)
 }
 
 /// The alignment for a disk: 1 MiB, raised to the erase size that a card names when that is a power of two, at
-/// most 64 MiB, and small against the free space; an explicit wish wins.
+/// most 64 MiB, and small against the card; an explicit wish wins.
 pub fn alignment(wish: Option<u64>, erase_size: Option<u64>, layout: &Layout) -> u64 {
-    let free = layout.free_areas(MIB).iter().map(|area| area.extent.size).max().unwrap_or(0);
-    let sensible = |size: &u64| size.is_power_of_two() && (MIB..=64 * MIB).contains(size) && *size <= free / 64;
+    // Not what is free: that is less at the next boot, which would find a smaller alignment and room for growth.
+    let usable = layout.usable.size;
+    let sensible = |size: &u64| size.is_power_of_two() && (MIB..=64 * MIB).contains(size) && *size <= usable / 64;
     wish.or(erase_size.filter(sensible)).unwrap_or(MIB)
 }
 
 /// Alignments that `--align` may have: systemd-repart's grain, which suits both sector sizes, and its multiples.
 pub const SMALLEST_ALIGNMENT: u64 = 4 * KIB;
 
-fn find<'a>(wish: &Declared, layout: &'a Layout) -> Result<Option<&'a Partition>, Error> {
-    let mut same = layout.partitions.iter().filter(|partition| partition.label == wish.label);
+/// For each wish the partition that is meant.
+fn find_all<'a>(declared: &[Declared], partitions: &'a [Partition]) -> Result<Vec<Option<&'a Partition>>, Error> {
+    let mut found = declared.iter().map(|wish| find(wish, partitions)).collect::<Result<Vec<_>, _>>()?;
+    // By number, which the order of the disk says nothing about.
+    let mut others: Vec<&Partition> = partitions.iter().collect();
+    others.sort_unstable_by_key(|partition| partition.number);
+    others.retain(|partition| !found.iter().flatten().any(|taken| taken.number == partition.number));
+    for (wish, found) in declared.iter().zip(&mut found).filter(|(wish, _)| wish.identity == Identity::Type) {
+        let same = others.iter().position(|partition| partition.partition_type == wish.partition_type);
+        *found = same.map(|index| others.remove(index));
+    }
+    Ok(found)
+}
+
+/// The partition with the label of a wish that is known by it.
+fn find<'a>(wish: &Declared, partitions: &'a [Partition]) -> Result<Option<&'a Partition>, Error> {
+    let is_meant = |partition: &&Partition| wish.identity == Identity::Label && partition.label == wish.label;
+    let mut same = partitions.iter().filter(is_meant);
     match (same.next(), same.next()) {
         (Some(first), Some(second)) => {
             Err(Error::LabelTwice { label: wish.label.clone(), first: first.number, second: second.number })
@@ -185,13 +322,14 @@ fn differences(wish: &Declared, existing: &Partition) -> Vec<String> {
         warnings
             .push(format!("{label}: partition {number} is of type {is}, declared is {declared}; it is kept as it is"));
     }
-    if existing.extent.size < wish.size_min {
-        let (is, least) = (show_exact(existing.extent.size), show_exact(wish.size_min));
-        warnings.push(format!(
-            "{label}: partition {number} has {is}, less than its minimum of {least}; it is kept as it is"
-        ));
-    }
     warnings
+}
+
+fn too_small(wish: &Declared, existing: &Partition) -> Option<String> {
+    let (is, least) = (show_exact(existing.extent.size), show_exact(wish.size_min));
+    let (label, number) = (&wish.label, existing.number);
+    (existing.extent.size < wish.size_min)
+        .then(|| format!("{label}: partition {number} has {is}, less than its minimum of {least}; it is kept as it is"))
 }
 
 /// Part of a partition may be of no use to its file system.
@@ -212,32 +350,57 @@ fn free_numbers(layout: &Layout) -> Vec<u32> {
     numbers.filter(|number| *number <= LARGEST_NUMBER && !used.contains(number)).collect()
 }
 
-fn unique_guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Guids) -> Option<Guid> {
+fn entry(
+    wish: &Declared,
+    number: u32,
+    extent: Extent,
+    declared: &[Declared],
+    layout: &Layout,
+    guids: &mut Guids,
+) -> Result<Partition, Error> {
+    Ok(Partition {
+        number,
+        extent,
+        label: unique_label(wish, layout),
+        partition_type: wish.partition_type,
+        guid: guid(wish, declared, layout, guids)?,
+        attributes: wish.attributes,
+    })
+}
+
+/// The GUID that is wished for, or one that no other partition has.
+fn guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Guids) -> Result<Guid, Error> {
+    let owner = |guid: Guid| layout.partitions.iter().find(|partition| partition.guid == guid);
+    if let Some(guid) = wish.uuid {
+        return match owner(guid).filter(|_| guid != Guid([0; 16])) {
+            Some(other) => Err(Error::GuidTaken { label: wish.label.clone(), guid, number: other.number }),
+            None => Ok(guid),
+        };
+    }
     let same_type = declared.iter().filter(|other| other.partition_type == wish.partition_type);
     let ordinal = same_type.take_while(|other| other.label != wish.label).count() as u64;
-    let is_taken = |guid: &Guid| layout.partitions.iter().any(|partition| partition.guid == *guid);
     // One more answer than there are GUIDs to collide with must be enough of any source that is worth its name.
     let answers = (0..).map(|attempt| guids(wish.partition_type, ordinal, attempt));
     let mut answers = answers.take(layout.partitions.len() + 1);
-    answers.find(|guid| guid.is_none_or(|guid| !is_taken(&guid))).flatten()
+    let found = answers.find(|guid| guid.is_none_or(|guid| owner(guid).is_none()));
+    found.flatten().ok_or(Error::NoGuid)
 }
 
-fn new(wish: &Declared, number: u32, extent: Extent, guid: Guid) -> New {
-    let partition = Partition {
-        number,
-        extent,
-        label: wish.label.clone(),
-        partition_type: wish.partition_type,
-        guid,
-        attributes: wish.attributes,
-    };
-    New { partition, content: wish.content.clone() }
+/// The name of a partition that is known by its type must not become a second of its kind: others are mounted by it.
+fn unique_label(wish: &Declared, layout: &Layout) -> Label {
+    let is_taken = |label: &Label| layout.partitions.iter().any(|partition| partition.label == *label);
+    let numbered = (2..).filter_map(|number: u32| wish.label.numbered(number));
+    let mut labels = std::iter::once(wish.label.clone()).chain(numbered);
+    match wish.identity {
+        Identity::Type => labels.find(|label| !is_taken(label)).unwrap_or(wish.label.clone()),
+        Identity::Label => wish.label.clone(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Identity, Padding};
+    use crate::config::Padding;
 
     /// A wish: label, weight, minimum in MiB.
     fn wish(label: &str, weight: u32, size_min: u64) -> Declared {
@@ -338,7 +501,7 @@ mod tests {
         assert_eq!(alignment(None, Some(12 * MIB), &layout), MIB, "no power of two");
         assert_eq!(alignment(None, Some(128 * MIB), &layout), MIB, "too large");
         let small = disk(512, 200 << 11, 2048, &[(2048, 2048)]);
-        assert_eq!(alignment(None, Some(4 * MIB), &small), MIB, "more than a 64th of what is free");
+        assert_eq!(alignment(None, Some(4 * MIB), &small), MIB, "more than a 64th of the card");
     }
 
     #[test]

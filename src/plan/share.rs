@@ -10,7 +10,7 @@ use crate::units::{round_down, round_up};
 pub struct Claim {
     /// Share relative to the other claims.
     pub weight: u32,
-    /// Smallest value in bytes, a multiple of the grain.
+    /// Smallest value in bytes: a multiple of the grain, or what an existing partition has.
     pub min: u64,
     /// Largest value in bytes; at least `min`.
     pub max: u64,
@@ -25,9 +25,12 @@ pub enum Kind {
     Fixed,
     /// A partition to be sized; it also takes what is left over, up to its maximum.
     Size,
+    /// Free space behind a partition; what is left over is free anyway.
+    Padding,
 }
 
-/// The value of each claim, in order: multiples of `grain` (fixed claims aside) whose sum is at most `span`.
+/// The value of each claim, in order: its minimum or multiples of `grain`. Rounded up to it, their sum is at most
+/// `span`, where the minima's is.
 ///
 /// Four phases, each over the claims that are still open: fixed ones take what they have; those whose minimum is
 /// above their share take their minimum; those whose maximum is below it take their maximum; the rest get their
@@ -120,7 +123,7 @@ mod tests {
     #[test]
     fn a_claim_without_weight_gets_its_minimum() {
         // 1 GiB, home without limits, swap of at most 64 MiB, and 92 MiB that shall stay free behind it.
-        let free = size(0, 92 * MIB, 92 * MIB);
+        let free = Claim { kind: Kind::Padding, ..size(0, 92 * MIB, u64::MAX) };
         let claims = [size(1000, 10 * MIB, u64::MAX), size(1000, 10 * MIB, 64 * MIB), free];
         assert_eq!(sectors(2_097_112 - 2048, &claims), [1_775_576, 131_072, 188_416]);
     }

@@ -16,6 +16,9 @@ impl Report {
             text += &self.table();
             text += &self.bar(disk.size, if unicode { &UNICODE } else { &ASCII });
         }
+        for label in &self.deleted {
+            line(&mut text, format_args!("deleted with all that is on it: {}", escape(label)));
+        }
         for label in &self.dropped {
             line(&mut text, format_args!("left out: {}", escape(label)));
         }
@@ -75,7 +78,7 @@ impl Report {
         for (part, width) in parts.iter().zip(widths(&parts)) {
             let fill = match part.partition.map(|partition| partition.activity) {
                 None => art.free,
-                Some(Activity::Unchanged) => art.old[columns.len() % 2],
+                Some(Activity::Unchanged | Activity::Resize) => art.old[columns.len() % 2],
                 Some(Activity::Create) => art.new[columns.len() % 2],
             };
             text.extend(std::iter::repeat_n(fill, width));
@@ -146,9 +149,14 @@ fn widths(parts: &[Part]) -> Vec<usize> {
 }
 
 fn name(partition: &PartitionReport) -> String {
-    let new = if partition.activity == Activity::Create { ", new" } else { "" };
     let label = cut(&escape(&partition.label), 36);
-    format!("{} {label} ({}{new})", partition.partno, show_size(partition.raw_size))
+    let size = show_size(partition.raw_size);
+    let size = match partition.activity {
+        Activity::Create => format!("{size}, new"),
+        Activity::Resize => format!("{size}, was {}", show_size(partition.old_size)),
+        Activity::Unchanged => size,
+    };
+    format!("{} {label} ({size})", partition.partno)
 }
 
 /// A line of the tree: the trunks of the parts further left, and a name that hangs from `column`: to its right, or
@@ -193,6 +201,7 @@ fn row(partition: &PartitionReport) -> [String; 7] {
     // What an existing partition holds is not looked at.
     let (action, format) = match partition.activity {
         Activity::Create => ("create", partition.format.unwrap_or("none")),
+        Activity::Resize => ("grow", ""),
         Activity::Unchanged => ("keep", ""),
     };
     [

@@ -30,6 +30,8 @@ pub struct Report {
     pub alignment: Option<u64>,
     /// What is and will be on the disk, in its order.
     pub partitions: Vec<PartitionReport>,
+    /// Labels of the partitions that a factory reset deletes.
+    pub deleted: Vec<String>,
     /// Labels of optional partitions for which there is no room.
     pub dropped: Vec<String>,
     /// What somebody should know.
@@ -194,6 +196,8 @@ pub struct PartitionReport {
 pub enum Activity {
     /// It is made.
     Create,
+    /// It becomes larger.
+    Resize,
     /// It stays as it is.
     Unchanged,
 }
@@ -251,11 +255,17 @@ impl Report {
     /// Takes over what is planned for the disk.
     pub fn planned(&mut self, plan: &Plan, disk: &dyn Disk) {
         self.alignment = Some(plan.alignment);
+        self.partitions.retain(|old| !plan.removed.iter().any(|removed| removed.number == old.partno));
+        self.deleted = plan.removed.iter().map(|partition| partition.label.lossy()).collect();
+        for grown in &plan.grown {
+            let old = self.partitions.iter_mut().filter(|old| old.partno == grown.partition.number);
+            old.for_each(|old| (old.raw_size, old.activity) = (grown.partition.extent.size, Activity::Resize));
+        }
         for partition in plan.new.iter().map(|new| self::new(new, disk)) {
             let at = self.partitions.partition_point(|other| other.offset < partition.offset);
             self.partitions.insert(at, partition);
         }
-        if !plan.new.is_empty() {
+        if !plan.is_empty() {
             self.doubt();
         }
         self.dropped = plan.dropped.iter().map(Label::lossy).collect();
@@ -280,36 +290,44 @@ impl Report {
 
     /// Whether there was nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.created().is_none() && self.repairs.is_empty() && self.dropped.is_empty()
+        self.changes().is_empty() && self.repairs.is_empty() && self.dropped.is_empty()
     }
 
     /// The outcome of a run that had nothing to write, or was not to write.
     pub fn intention(&self) -> String {
-        match (self.created(), self.repairs.is_empty()) {
-            (Some(created), _) => format!("would create {created}; nothing was written"),
-            (None, false) => "would repair the table; nothing was written".to_owned(),
-            (None, true) if self.dropped.is_empty() => "nothing is missing".to_owned(),
-            (None, true) => "nothing to do: there is no room for what is left out".to_owned(),
+        let changes = self.changes().iter().map(|[wish, _, labels]| format!("{wish} {labels}")).collect::<Vec<_>>();
+        match (changes.is_empty(), self.repairs.is_empty()) {
+            (false, _) => format!("would {}; nothing was written", changes.join(", ")),
+            (true, false) => "would repair the table; nothing was written".to_owned(),
+            (true, true) if self.dropped.is_empty() => "nothing is missing".to_owned(),
+            (true, true) => "nothing to do: there is no room for what is left out".to_owned(),
         }
     }
 
     /// The outcome of a run that has written.
     pub fn achievement(&self) -> String {
-        let created = self.created().map(|created| format!("created {created}"));
-        created.unwrap_or("repaired the table".to_owned())
+        let changes = self.changes().iter().map(|[_, done, labels]| format!("{done} {labels}")).collect::<Vec<_>>();
+        if changes.is_empty() { "repaired the table".to_owned() } else { changes.join(", ") }
     }
 
     /// The outcome of a run that found nothing missing and something that it could not or would not mend.
     pub fn tolerate(&mut self, reason: &impl ToString) -> String {
         self.warnings
-            .push(format!("Linux reads the table, so the boot goes on, but it is not mended: {}", reason.to_string()));
+            .push(format!("Linux reads the table, so the boot goes on, but it stays as it is: {}", reason.to_string()));
         "nothing is missing".to_owned()
     }
 
-    fn created(&self) -> Option<String> {
-        let new = self.partitions.iter().filter(|partition| partition.activity == Activity::Create);
-        let labels: Vec<String> = new.map(|partition| escape(&partition.label)).collect();
-        (!labels.is_empty()).then(|| labels.join(", "))
+    /// What is done, in two tenses, and to which partitions.
+    fn changes(&self) -> Vec<[String; 3]> {
+        let with = |activity| self.partitions.iter().filter(move |partition| partition.activity == activity);
+        let labels = |activity| with(activity).map(|partition| escape(&partition.label)).collect();
+        let kinds: [(&str, &str, Vec<String>); 3] = [
+            ("delete", "deleted", self.deleted.iter().map(|label| escape(label)).collect()),
+            ("create", "created", labels(Activity::Create)),
+            ("grow", "grew", labels(Activity::Resize)),
+        ];
+        let some = kinds.into_iter().filter(|(_, _, labels)| !labels.is_empty());
+        some.map(|(wish, done, labels)| [wish.to_owned(), done.to_owned(), labels.join(", ")]).collect()
     }
 
     /// The JSON form, one line.

@@ -133,17 +133,39 @@ impl TableCopy {
         partitions
     }
 
-    /// This copy with entries for `new` partitions; all other slots keep their bytes.
-    pub fn with(&self, new: &[Partition]) -> TableCopy {
+    /// This copy with entries for `new` partitions and other ends for `grown` ones; all else keeps its bytes.
+    pub fn with(&self, new: &[Partition], grown: &[Partition]) -> TableCopy {
         let mut copy = self.clone();
+        let sector_size = self.header.sector_size();
         for partition in new {
-            let at = (partition.number as usize - 1) * ENTRY_SIZE;
-            encode(partition, self.header.sector_size(), &mut copy.array[at..at + ENTRY_SIZE]);
+            encode(partition, sector_size, copy.entry(partition.number));
         }
-        let crc = crc32(&copy.array[..copy.header.array_bytes()]);
-        copy.header.set_u32(field::PARTITION_ENTRY_ARRAY_CRC32, crc);
-        copy.header.seal();
+        for partition in grown {
+            encode_end(partition, sector_size, copy.entry(partition.number));
+        }
+        copy.seal();
         copy
+    }
+
+    /// This copy with empty entries for `removed`; all else keeps its bytes.
+    pub fn without(&self, removed: &[Partition]) -> TableCopy {
+        let mut copy = self.clone();
+        for partition in removed {
+            copy.entry(partition.number).fill(0);
+        }
+        copy.seal();
+        copy
+    }
+
+    fn seal(&mut self) {
+        let crc = crc32(&self.array[..self.header.array_bytes()]);
+        self.header.set_u32(field::PARTITION_ENTRY_ARRAY_CRC32, crc);
+        self.header.seal();
+    }
+
+    fn entry(&mut self, number: u32) -> &mut [u8] {
+        let at = (number as usize - 1) * ENTRY_SIZE;
+        &mut self.array[at..at + ENTRY_SIZE]
     }
 }
 
@@ -374,16 +396,19 @@ fn decode(entry: &[u8], number: u32, sector_size: u64) -> Partition {
 }
 
 fn encode(partition: &Partition, sector_size: u64, entry: &mut [u8]) {
-    let (first, end) = (partition.extent.start / sector_size, partition.extent.end() / sector_size);
     entry.fill(0);
     entry[0..16].copy_from_slice(&partition.partition_type.to_disk());
     entry[16..32].copy_from_slice(&partition.guid.to_disk());
-    entry[32..40].copy_from_slice(&first.to_le_bytes());
-    entry[40..48].copy_from_slice(&(end - 1).to_le_bytes());
+    entry[32..40].copy_from_slice(&(partition.extent.start / sector_size).to_le_bytes());
+    encode_end(partition, sector_size, entry);
     entry[48..56].copy_from_slice(&partition.attributes.to_le_bytes());
     for (slot, unit) in entry[56..].chunks_exact_mut(2).zip(partition.label.units()) {
         slot.copy_from_slice(&unit.to_le_bytes());
     }
+}
+
+fn encode_end(partition: &Partition, sector_size: u64, entry: &mut [u8]) {
+    entry[40..48].copy_from_slice(&(partition.extent.end() / sector_size - 1).to_le_bytes());
 }
 
 /// CRC-32 as the GPT uses it (ISO 3309, reflected, polynomial 0xEDB88320).

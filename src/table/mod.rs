@@ -66,10 +66,16 @@ impl Layout {
         }
     }
 
-    /// Adds a partition, keeping the order of the disk.
+    /// Adds a partition, or puts it in the place of the one with its number, keeping the order of the disk.
     pub fn insert(&mut self, partition: Partition) {
+        self.remove(partition.number);
         let at = self.partitions.partition_point(|other| other.extent < partition.extent);
         self.partitions.insert(at, partition);
+    }
+
+    /// Takes a partition away.
+    pub fn remove(&mut self, number: u32) {
+        self.partitions.retain(|other| other.number != number);
     }
 
     /// Bytes between the start of the usable range and the first partition, which are never used.

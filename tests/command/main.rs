@@ -22,7 +22,9 @@ use makeroom::units::Extent;
 use serde_json::Value;
 use support::builder::Builder;
 use support::dump::fixtures;
-use support::{content_hash, decide, declared, fixture_config, fsck, make_card, partition, text, to_make, tool};
+use support::{
+    content_hash, decide, declared, fixture_config, fsck, make_card, partition, removed, text, to_make, tool,
+};
 use tempfile::TempDir;
 
 const GIB: u64 = 1 << 30;

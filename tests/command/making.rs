@@ -262,7 +262,8 @@ fn the_next_run_finishes_from_every_step_of_an_earlier_one() {
             assert!(done > 15, "only {done} steps");
             break;
         }
-        makeroom::apply::carry_out(&mut image, &steps[..done], &to_make(&plan), &mut Vec::new()).unwrap();
+        makeroom::apply::carry_out(&mut image, &steps[..done], &to_make(&plan), &removed(&plan), &mut Vec::new())
+            .unwrap();
         drop(image);
         bench.json("apply", &path, &[]);
         let found = places(&bench, &path);

@@ -2,6 +2,9 @@
 
 use super::card::Card;
 
+/// The type of every partition.
+pub const PARTITION_TYPE: &[u8; 16] = b"some type GUID..";
+
 /// The table to build. Start from [`Builder::new`] and change what the test is about.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -90,7 +93,7 @@ impl Builder {
         let mut array = vec![0; self.entries as usize * 128];
         for (number, first, last, name) in &self.partitions {
             let entry = &mut array[(*number as usize - 1) * 128..*number as usize * 128];
-            entry[..16].copy_from_slice(b"some type GUID..");
+            entry[..16].copy_from_slice(PARTITION_TYPE);
             entry[16..32].copy_from_slice(format!("partition no {number:03}").as_bytes());
             entry[32..40].copy_from_slice(&first.to_le_bytes());
             entry[40..48].copy_from_slice(&last.to_le_bytes());

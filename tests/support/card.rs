@@ -183,7 +183,7 @@ impl Disk for Card {
         Ok(())
     }
 
-    fn prepare(&mut self, _: &[NewPartition]) -> Result<(), MakeError> {
+    fn prepare(&mut self, _: &[NewPartition], _: &[u32]) -> Result<(), MakeError> {
         Ok(())
     }
 

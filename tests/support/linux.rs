@@ -17,6 +17,15 @@ pub struct Seen {
     pub entry: Vec<u8>,
 }
 
+impl Seen {
+    /// The same with another end.
+    pub fn up_to(&self, last: u64) -> Seen {
+        let mut entry = self.entry.clone();
+        entry[40..48].copy_from_slice(&last.to_le_bytes());
+        Seen { last, entry, ..*self }
+    }
+}
+
 /// A valid copy of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpt {

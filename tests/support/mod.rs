@@ -24,7 +24,8 @@ use makeroom::config::{Declared, Identity, Padding};
 use makeroom::disk::{Disk, NewPartition};
 use makeroom::filesystem::{Content, Format};
 use makeroom::partition_type::{Architecture, by_name};
-use makeroom::plan::{self, Plan};
+use makeroom::plan::{self, Guids, Plan};
+use makeroom::table::Layout;
 use makeroom::table::copies::Table;
 use makeroom::units::{Extent, Guid, Label, MIB};
 use serde_json::Value;
@@ -68,8 +69,18 @@ pub fn guids(partition_type: Guid, ordinal: u64, attempt: u32) -> Option<Guid> {
 
 /// What a run decides: as `makeroom::run` does, without configuration and tools.
 pub fn decide(disk: &mut dyn Disk, declared: &[Declared], alignment: u64) -> Result<(Table, Plan, Vec<Step>), String> {
+    decide_by(plan::plan, disk, declared, alignment)
+}
+
+/// The same by another planner, [`plan::plan_reset`].
+pub fn decide_by(
+    plan: fn(&[Declared], &Layout, u64, &mut Guids) -> Result<Plan, plan::Error>,
+    disk: &mut dyn Disk,
+    declared: &[Declared],
+    alignment: u64,
+) -> Result<(Table, Plan, Vec<Step>), String> {
     let table = Table::read(disk).map_err(|error| error.to_string())?;
-    let plan = plan::plan(declared, &table.layout(), alignment, &mut guids).map_err(|error| error.to_string())?;
+    let plan = plan(declared, &table.layout(), alignment, &mut guids).map_err(|error| error.to_string())?;
     let steps = apply::steps(&table, &plan);
     Ok((table, plan, steps))
 }
@@ -78,6 +89,11 @@ pub fn decide(disk: &mut dyn Disk, declared: &[Declared], alignment: u64) -> Res
 pub fn to_make(plan: &Plan) -> Vec<NewPartition> {
     let new = plan.new.iter().map(|new| &new.partition);
     new.map(|p| NewPartition { number: p.number, label: p.label.clone(), extent: p.extent, mkfs: None }).collect()
+}
+
+/// The numbers of the partitions that a plan removes.
+pub fn removed(plan: &Plan) -> Vec<u32> {
+    plan.removed.iter().map(|partition| partition.number).collect()
 }
 
 /// What a program printed.

@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 
 use makeroom::config::Declared;
-use makeroom::disk::NewPartition;
-use makeroom::plan::Plan;
+use makeroom::plan::{Grown, Plan};
 use makeroom::table::{Layout, Partition};
 use makeroom::units::Extent;
 
@@ -15,8 +14,9 @@ use super::linux::{self, Seen};
 /// The layout after the plan was applied.
 pub fn applied(layout: &Layout, plan: &Plan) -> Layout {
     let mut after = layout.clone();
-    after.partitions.extend(plan.new.iter().map(|new| new.partition.clone()));
-    after.partitions.sort_by_key(|partition| partition.extent);
+    plan.removed.iter().for_each(|partition| after.remove(partition.number));
+    let new = plan.new.iter().map(|new| &new.partition);
+    new.chain(plan.grown.iter().map(|grown| &grown.partition)).for_each(|partition| after.insert(partition.clone()));
     after
 }
 
@@ -37,6 +37,14 @@ pub fn check_plan(wishes: &[Declared], layout: &Layout, plan: &Plan) {
         assert!(extent.size >= wish.size_min && extent.size <= wish.size_max.unwrap_or(u64::MAX));
         assert!((1..=layout.slots).contains(number));
     }
+    for Grown { partition, old } in &plan.grown {
+        let before = layout.partitions.iter().find(|before| before.number == partition.number).unwrap();
+        assert_eq!(*before, Partition { extent: *old, ..partition.clone() }, "more than its end has changed");
+        assert!(partition.extent.size > old.size && partition.extent.start == old.start);
+        let wish = wishes.iter().find(|wish| wish.label == partition.label).unwrap();
+        assert!(wish.grow && partition.extent.size <= wish.size_max.unwrap_or(u64::MAX));
+        assert!(partition.extent.end() <= layout.usable.end(), "{partition:?} is outside {:?}", layout.usable);
+    }
     let numbers: BTreeSet<u32> = after.partitions.iter().map(|partition| partition.number).collect();
     assert_eq!(numbers.len(), after.partitions.len(), "a number is taken twice");
     let first = layout.partitions.iter().map(|partition| partition.extent.start).min().unwrap_or(0);
@@ -49,7 +57,9 @@ pub fn check_card(old: &[Seen], card: &Card, plan: &Plan) {
     let new = linux::partitions(card).unwrap();
     let size = u64::from(card.sector_size);
     for partition in old {
-        assert!(new.contains(partition), "{partition:?} has changed");
+        let grown = plan.grown.iter().find(|grown| grown.partition.number == partition.number);
+        let last = grown.map_or(partition.last, |grown| grown.partition.extent.end() / size - 1);
+        assert!(new.contains(&partition.up_to(last)), "{partition:?} has changed");
     }
     for wanted in plan.new.iter().map(|new| &new.partition) {
         let (first, last) = (wanted.extent.start / size, wanted.extent.end() / size - 1);
@@ -65,16 +75,21 @@ pub fn check_card(old: &[Seen], card: &Card, plan: &Plan) {
     }
 }
 
-/// A sector that was written and is neither the table's own, nor in a new partition, nor an old header that was
+/// What a plan may write to, apart from the table: new partitions, and the tails of those that grow.
+pub fn own_extents(plan: &Plan) -> Vec<Extent> {
+    plan.new.iter().map(|new| new.partition.extent).chain(plan.grown.iter().map(Grown::tail)).collect()
+}
+
+/// A sector that was written and is neither the table's own, nor in an extent that was `made`, nor an old header that was
 /// cleared. `settled` is the card after a whole run, `before` the one that it began with.
-pub fn stray_write(settled: &Card, before: &Card, made: &[NewPartition], events: &[Event]) -> Option<u64> {
+pub fn stray_write(settled: &Card, before: &Card, made: &[Extent], events: &[Event]) -> Option<u64> {
     let size = u64::from(settled.sector_size);
     let mut own: BTreeSet<u64> = [0, 1, settled.sectors - 1].into();
     for lba in [1, settled.sectors - 1] {
         let gpt = linux::gpt(settled, lba).unwrap();
         own.extend(gpt.array_lba..gpt.array_lba + (u64::from(gpt.entries) * 128).div_ceil(size));
     }
-    let in_new = |lba: u64| made.iter().any(|new| (new.extent.start / size..new.extent.end() / size).contains(&lba));
+    let in_new = |lba: u64| made.iter().any(|new| (new.start / size..new.end() / size).contains(&lba));
     let was_header = |lba: u64| before.sector(lba).starts_with(b"EFI PART");
     written(events).find(|lba| !own.contains(lba) && !in_new(*lba) && !was_header(*lba))
 }
