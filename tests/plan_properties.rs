@@ -3,7 +3,7 @@
 
 mod support;
 
-use makeroom::config::Declared;
+use makeroom::config::{Declared, Identity, Padding};
 use makeroom::plan::{self, Error};
 use makeroom::table::{Layout, Partition};
 use makeroom::units::{Extent, Guid, Label, MIB};
@@ -29,6 +29,27 @@ fn wish(index: usize) -> impl Strategy<Value = Declared> {
 
 fn wishes() -> impl Strategy<Value = Vec<Declared>> {
     (0..7usize).prop_flat_map(|count| (0..count).map(wish).collect::<Vec<_>>())
+}
+
+/// Wishes of which some are there already, as whatever they are known by, and may grow; some shall have free space
+/// behind them.
+fn wishes_with_padding() -> impl Strategy<Value = Vec<Declared>> {
+    let padding = (prop_oneof![Just(0), Just(1000), 0..=1_000_000u32], prop_oneof![Just(0), 0..500 * MIB]);
+    let padding = (padding, prop_oneof![Just(None), (0..500 * MIB).prop_map(Some)])
+        .prop_map(|((weight, min), span)| Padding { weight, min, max: span.map(|span| min + span) });
+    let change = (padding, prop_oneof![Just(Padding::default())])
+        .prop_flat_map(|(some, none)| prop_oneof![Just(some), Just(none)]);
+    let changed = (change, any::<bool>(), any::<bool>(), 0..4u8);
+    let changes = prop::collection::vec(changed, 7);
+    (wishes(), changes).prop_map(|(wishes, changes)| {
+        let changed = |(index, (wish, (padding, grow, by_type, kind))): (usize, (Declared, _))| {
+            let label = if kind > 0 { format!("existing-{}", index + 1) } else { wish.label.lossy() };
+            let identity = if by_type { Identity::Type } else { Identity::Label };
+            let partition_type = if kind > 1 || by_type { Guid::from_u128(1) } else { wish.partition_type };
+            Declared { label: Label::declared(&label).unwrap(), identity, partition_type, padding, grow, ..wish }
+        };
+        wishes.into_iter().zip(changes).enumerate().map(changed).collect()
+    })
 }
 
 /// Existing partitions as gaps and sizes in sectors, and the numbers they have.
@@ -83,6 +104,17 @@ proptest! {
         let again = plan::plan(&wishes, &applied(&layout, &plan), alignment, &mut guids);
         // What had to be left out for want of space or slots stays out.
         prop_assert_eq!(again.map(|again| again.new), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_has_grown_has_its_place_and_the_next_plan_changes_nothing(
+        wishes in wishes_with_padding(), layout in layout(), alignment in alignment(),
+    ) {
+        let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
+        check_plan(&wishes, &layout, &plan);
+        let after = applied(&layout, &plan);
+        let again = plan::plan(&wishes, &after, alignment, &mut guids).unwrap();
+        prop_assert!(again.is_empty(), "{:?}", again);
     }
 
     #[test]

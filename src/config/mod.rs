@@ -100,8 +100,8 @@ pub struct Declared {
 pub enum Identity {
     /// Its label.
     Label,
-    /// Its type, and which of the declared ones of this type it is, in the order of the table, leaving out those that are
-    /// known by a label (repart.d(5): a definition without `Label=`).
+    /// Its type (repart.d(5): a definition without `Label=`): the one that also has the name which a new one gets, else
+    /// those of this type in the order of the table, leaving out what is known by a label.
     Type,
 }
 

@@ -293,9 +293,15 @@ fn find_all<'a>(declared: &[Declared], partitions: &'a [Partition]) -> Result<Ve
     let mut others: Vec<&Partition> = partitions.iter().collect();
     others.sort_unstable_by_key(|partition| partition.number);
     others.retain(|partition| !found.iter().flatten().any(|taken| taken.number == partition.number));
-    for (wish, found) in declared.iter().zip(&mut found).filter(|(wish, _)| wish.identity == Identity::Type) {
-        let same = others.iter().position(|partition| partition.partition_type == wish.partition_type);
-        *found = same.map(|index| others.remove(index));
+    // First those that still have the name they would be given: where one before them was left out or is gone, the
+    // order alone would take each for another.
+    for any_name in [false, true] {
+        let by_type = declared.iter().zip(&mut found).filter(|(wish, _)| wish.identity == Identity::Type);
+        for (wish, found) in by_type.filter(|(_, found)| found.is_none()) {
+            let has_name = |other: &Partition| any_name || other.label == wish.label;
+            let is_same = |other: &&Partition| other.partition_type == wish.partition_type && has_name(other);
+            *found = others.iter().position(is_same).map(|index| others.remove(index));
+        }
     }
     Ok(found)
 }

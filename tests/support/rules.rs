@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use makeroom::config::Declared;
+use makeroom::config::{Declared, Identity};
 use makeroom::plan::{Grown, Plan};
 use makeroom::table::{Layout, Partition};
 use makeroom::units::Extent;
@@ -29,7 +29,9 @@ pub fn check_plan(wishes: &[Declared], layout: &Layout, plan: &Plan) {
     let areas = layout.free_areas(plan.alignment);
     for new in &plan.new {
         let Partition { extent, number, label, .. } = &new.partition;
-        let wish = wishes.iter().find(|wish| wish.label == *label).unwrap();
+        // One that is known by its type may have got a number behind its name.
+        let is_meant = |wish: &&Declared| label.lossy().starts_with(&wish.label.lossy());
+        let wish = wishes.iter().rfind(is_meant).unwrap();
         let holds = |area: Extent| area.start <= extent.start && extent.end() <= area.end();
         assert!(areas.iter().any(|area| holds(area.extent)), "{extent:?} is in no free area: {areas:?}");
         assert!(holds(layout.usable), "{extent:?} is outside {:?}", layout.usable);
@@ -41,8 +43,9 @@ pub fn check_plan(wishes: &[Declared], layout: &Layout, plan: &Plan) {
         let before = layout.partitions.iter().find(|before| before.number == partition.number).unwrap();
         assert_eq!(*before, Partition { extent: *old, ..partition.clone() }, "more than its end has changed");
         assert!(partition.extent.size > old.size && partition.extent.start == old.start);
-        let wish = wishes.iter().find(|wish| wish.label == partition.label).unwrap();
-        assert!(wish.grow && partition.extent.size <= wish.size_max.unwrap_or(u64::MAX));
+        let known = wishes.iter().find(|wish| wish.identity == Identity::Label && wish.label == partition.label);
+        let fits = |wish: &Declared| wish.grow && partition.extent.size <= wish.size_max.unwrap_or(u64::MAX);
+        assert!(known.map_or(wishes.iter().any(fits), fits), "{partition:?}");
         assert!(partition.extent.end() <= layout.usable.end(), "{partition:?} is outside {:?}", layout.usable);
     }
     let numbers: BTreeSet<u32> = after.partitions.iter().map(|partition| partition.number).collect();
