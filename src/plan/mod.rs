@@ -479,7 +479,105 @@ mod tests {
         }
     }
 
+    /// A wish for what `disk` has as number 1.
+    fn first(size_max: u64) -> Declared {
+        let partition_type = Guid::from_u128(1);
+        Declared { partition_type, size_max: Some(size_max * MIB), ..wish("existing-1", 1000, 1) }
+    }
+
+    fn places(wishes: &[Declared], layout: &Layout, alignment: u64) -> Plan {
+        plan(wishes, layout, alignment, &mut |_, _, attempt| Some(Guid::from_u128(0xffff + u128::from(attempt))))
+            .unwrap()
+    }
+
+    #[test]
+    fn an_existing_one_grows_to_its_maximum_and_the_new_ones_share_the_rest() {
+        let layout = disk(512, 25 << 11, 2048, &[(2048, 3 << 11)]);
+        let usr = Declared { size_max: Some(2 * MIB), ..wish("usr", 1000, 1) };
+        let wishes = [first(10), usr, wish("esp", 1, 5)];
+        assert_eq!(planned(&wishes, &layout, 4096), [(22_528, 4096), (26_624, 24_536)]);
+        let grown = places(&wishes, &layout, 4096).grown;
+        assert_eq!((grown.len(), grown[0].partition.extent.size), (1, 20_480 * 512));
+        assert_eq!(grown[0].tail(), Extent { start: 4 * MIB, size: 7 * MIB });
+    }
+
+    #[test]
+    fn padding_stays_free_behind_a_new_partition() {
+        // 1 GiB: home without limits, swap of at most 64 MiB with at least 92 MiB behind it.
+        let layout = disk(512, 2 << 20, 2048, &[]);
+        let padding = Padding { min: 92 * MIB, ..Padding::default() };
+        let swap = Declared { size_max: Some(64 * MIB), padding, ..wish("swap", 1000, 10) };
+        assert_eq!(planned(&[wish("home", 1000, 10), swap], &layout, 4096), [(2048, 1_775_576), (1_777_624, 131_072)]);
+    }
+
     // What differs from systemd-repart on purpose.
+
+    #[test]
+    fn growing_is_for_those_that_are_declared_so_of_the_same_type_and_with_room_behind_them() {
+        let layout = disk(512, 25 << 11, 2048, &[(2048, 3 << 11), (10_240, 2048)]);
+        let sizes = |wishes: &[Declared]| -> Vec<u64> {
+            places(wishes, &layout, MIB).grown.iter().map(|grown| grown.partition.extent.size / MIB).collect()
+        };
+        assert_eq!(sizes(&[first(10)]), [4]);
+        assert_eq!(sizes(&[first(3)]), [0; 0]);
+        assert_eq!(sizes(&[first(2)]), [0; 0], "a partition never shrinks");
+        assert_eq!(sizes(&[Declared { grow: false, ..first(10) }]), [0; 0]);
+        assert_eq!(sizes(&[Declared { partition_type: Guid::from_u128(2), ..first(10) }]), [0; 0]);
+        assert_eq!(sizes(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_too_small_and_has_no_room_is_kept_and_said() {
+        let layout = disk(512, 25 << 11, 2048, &[(2048, 3 << 11), (10_240, 2048)]);
+        let plan = places(&[Declared { size_min: 9 * MIB, ..first(10) }], &layout, MIB);
+        assert!(plan.is_empty());
+        assert!(plan.warnings[0].contains("3.0 MiB (3145728 bytes), less than its minimum of 9.0 MiB"), "{plan:?}");
+        // Nor does it keep anything from those that are missing.
+        let layout = disk(512, 25 << 11, 2048, &[(2048, 3 << 11)]);
+        let wishes = [Declared { size_min: 9 * MIB, ..first(10) }, wish("home", 1000, 20)];
+        let plan = places(&wishes, &layout, MIB);
+        assert_eq!((plan.new.len(), plan.grown.len(), plan.warnings.len()), (1, 0, 1), "{plan:?}");
+    }
+
+    #[test]
+    fn without_a_label_the_type_tells_and_a_new_one_gets_a_name_that_nobody_has() {
+        let layout = disk(512, 1 << 21, 2048, &[(2048, 2048), (4096, 2048)]);
+        let by_type = |label: &str, kind| Declared {
+            identity: Identity::Type,
+            partition_type: Guid::from_u128(kind),
+            ..wish(label, 1000, 1)
+        };
+        assert_eq!(places(&[by_type("x", 1), by_type("y", 1)], &layout, MIB).kept, [1, 2]);
+        // The second by its name, the first is what is left.
+        assert_eq!(places(&[by_type("existing-2", 1), by_type("y", 1)], &layout, MIB).kept, [2, 1]);
+        let plan = places(&[by_type("existing-1", 7)], &layout, MIB);
+        assert_eq!(plan.new[0].partition.label.to_string(), "existing-1-2");
+    }
+
+    #[test]
+    fn a_factory_reset_plans_as_if_what_is_marked_had_never_been_there() {
+        let layout = disk(512, 25 << 11, 2048, &[(2048, 3 << 11), (8192, 2048)]);
+        let marked = Declared { factory_reset: true, ..first(10) };
+        let wishes = [marked, wish("existing-2", 1000, 1)];
+        let mut guids = |_: Guid, _, attempt: u32| Some(Guid::from_u128(0xffff + u128::from(attempt)));
+        let reset = plan_reset(&wishes, &layout, MIB, &mut guids).unwrap();
+        assert_eq!((reset.removed.len(), reset.removed[0].number), (1, 1));
+        assert_eq!((reset.new.len(), reset.new[0].partition.number, &reset.kept[..]), (1, 3, &[2][..]));
+        assert!(places(&wishes, &layout, MIB).removed.is_empty());
+    }
+
+    #[test]
+    fn a_guid_that_is_wished_for_must_be_nobody_s_unless_it_is_nil() {
+        let layout = disk(512, 1 << 21, 2048, &[(2048, 2048)]);
+        let with = |guid| [Declared { uuid: Some(guid), ..wish("home", 1, 1) }];
+        let mut guids = |_: Guid, _, _| panic!("nobody asked");
+        let plan = plan(&with(Guid::from_u128(5)), &layout, MIB, &mut guids).unwrap();
+        assert_eq!(plan.new[0].partition.guid, Guid::from_u128(5));
+        let taken = super::plan(&with(Guid::from_u128(1)), &layout, MIB, &mut guids).unwrap_err();
+        assert!(matches!(taken, Error::GuidTaken { number: 1, .. }), "{taken}");
+        let nil = super::plan(&with(Guid([0; 16])), &layout, MIB, &mut guids).unwrap();
+        assert_eq!(nil.new[0].partition.guid, Guid([0; 16]));
+    }
 
     #[test]
     fn the_largest_area_is_used_and_not_the_smallest_that_fits() {
