@@ -9,6 +9,7 @@ mod linking;
 mod machines;
 mod making;
 mod refusing;
+mod resizing;
 mod searching;
 #[path = "../support/mod.rs"]
 mod support;
