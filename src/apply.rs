@@ -18,19 +18,20 @@
 //! home     new array at the primary's own place
 //! settle   primary header -> home: one sector
 //! announce the kernel and udev hear of the new partitions
+//! grow     file systems that are smaller than their partitions, one after the other
 //! ```
 
 use std::cmp::Reverse;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, Shown};
+use crate::disk::{AnnounceError, Disk, Growth, MakeError, NewPartition, Shown};
 use crate::honesty;
 use crate::plan::{Grown, Plan};
 use crate::table::Partition;
 use crate::table::copies::{Backup, Primary, Table, detour, without_detour};
 use crate::table::gpt::{Header, PRIMARY_LBA, Place, TableCopy};
-use crate::units::{Extent, MIB};
+use crate::units::{Extent, MIB, show_size};
 
 /// Where in the order a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,7 @@ pub enum Stage {
     Home,
     Settle,
     Announce,
+    Grow,
 }
 
 impl Stage {
@@ -75,6 +77,9 @@ pub enum Action {
     Make,
     /// Let the kernel show these, all of the table.
     Announce(Vec<Shown>),
+    /// Make a file system as large as its partition. One that stays as it is stops no run: it is whole, and the next run
+    /// tries again.
+    Grow(Growth),
 }
 
 /// One step of a run.
@@ -97,6 +102,8 @@ pub struct Done {
     pub bytes: u64,
     /// How long it took.
     pub time: Duration,
+    /// What somebody should know: it was not done.
+    pub warning: Option<String>,
 }
 
 /// Why a run stopped. Exit status 74 unless nothing was written for a reason that has its own; running again is safe
@@ -168,6 +175,11 @@ pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
     steps
 }
 
+/// What a run does when the table is as it shall be.
+pub fn growing(growing: Vec<Growth>) -> impl Iterator<Item = Step> {
+    growing.into_iter().map(|growth| Step { stage: Stage::Grow, action: Action::Grow(growth) })
+}
+
 /// Does all steps, and notes each that was done. `made` says how each new partition is filled, `removed` are the
 /// numbers of those that a factory reset makes anew.
 pub fn carry_out(
@@ -185,7 +197,8 @@ pub fn carry_out(
     for Step { stage, action } in steps {
         log::debug!("{}: {}", stage.name(), describe(action));
         let (started, before) = (Instant::now(), disk.bytes_written());
-        if let Err(error) = carry_out_one(disk, action, made, &mut written) {
+        let carried_out = carry_out_one(disk, action, made, &mut written);
+        if carried_out.is_err() {
             // From the commit on, the table may have them: then the kernel shall, too.
             if *stage < Stage::Commit {
                 disk.abandon(*stage < Stage::Remove || removed.is_empty());
@@ -194,27 +207,43 @@ pub fn carry_out(
             if let Err(reason) = disk.forget() {
                 log::warn!("cannot drop the disk's cache: {reason}");
             }
-            return Err(error);
         }
+        let warning = carried_out?;
         let (what, time) = (describe(action), started.elapsed());
         let sent = || disk.bytes_written().zip(before).map_or(0, |(after, before)| after.saturating_sub(before));
         let bytes = if let Action::Write { bytes, .. } = action { bytes.len() as u64 } else { sent() };
-        done.push(Done { stage: *stage, what, bytes, time });
+        done.push(Done { stage: *stage, what, bytes, time, warning });
     }
     Ok(())
 }
 
-fn carry_out_one(disk: &mut dyn Disk, action: &Action, made: &[NewPartition], written: &mut bool) -> Result<(), Error> {
+/// Does one step, or says what of it was not done and stops nothing.
+fn carry_out_one(
+    disk: &mut dyn Disk,
+    action: &Action,
+    made: &[NewPartition],
+    written: &mut bool,
+) -> Result<Option<String>, Error> {
     let repaired = *written;
     *written |= matches!(action, Action::Write { .. } | Action::Make);
     let io_error = |reason| Error::Io { what: describe(action), reason, written: *written };
     match action {
-        Action::Write { lba, bytes, .. } => disk.write(*lba, bytes).map_err(io_error),
-        Action::Flush => disk.flush().map_err(io_error),
-        Action::Probe(lba) => honesty::check(disk, *lba).map_err(Error::Probe),
-        Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, repaired }),
-        Action::Announce(shown) => disk.announce(shown).map_err(Error::Announce),
+        Action::Write { lba, bytes, .. } => disk.write(*lba, bytes).map_err(io_error)?,
+        Action::Flush => disk.flush().map_err(io_error)?,
+        Action::Probe(lba) => honesty::check(disk, *lba).map_err(Error::Probe)?,
+        Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, repaired })?,
+        Action::Announce(shown) => disk.announce(shown).map_err(Error::Announce)?,
+        Action::Grow(growth) => return Ok(grow(disk, growth)),
     }
+    Ok(None)
+}
+
+/// What there is to say when a file system does not grow.
+fn grow(disk: &mut dyn Disk, growth: &Growth) -> Option<String> {
+    let reason = disk.grow(growth).err()?;
+    let (label, format, room) = (&growth.label, growth.superblock.format.name(), show_size(growth.extent.size));
+    let size = show_size(growth.superblock.size);
+    Some(format!("{label}: its {format} stays at {size} of {room}: {reason}; the next boot tries again"))
 }
 
 fn describe(action: &Action) -> String {
@@ -226,6 +255,7 @@ fn describe(action: &Action) -> String {
         Action::Probe(lba) => format!("asking the disk whether it holds what is written to LBA {lba}"),
         Action::Make => "making the new partitions".to_owned(),
         Action::Announce(_) => "telling the kernel and udev".to_owned(),
+        Action::Grow(growth) => format!("growing {}: {}", growth.label, growth.words()),
     }
 }
 

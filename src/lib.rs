@@ -16,6 +16,7 @@ pub mod disk; // the one door
 pub mod table; // which table
 pub mod boot_disk; // which disk
 pub mod plan; // what to make
+pub mod growth; // which file systems grow
 pub mod honesty; // whether a card is what it says
 pub mod apply; // the order of writes
 pub mod report; // what to show
@@ -26,15 +27,16 @@ pub mod log; // what happens meanwhile
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use apply::Step;
+use apply::{Stage, Step};
 use boot_disk::{Found, Search};
 use cli::{BootMode, Command, Invocation};
-use config::{BootDisk, Config};
+use config::{BootDisk, Config, Declared};
 use disk::block_device::BlockDevice;
 use disk::image::Image;
 use disk::open::{Kind, OpenError};
 use disk::{Disk, NewPartition, SECTOR_SIZES};
 use error::Error;
+use growth::Candidate;
 use plan::Plan;
 use report::Report;
 use table::Partition;
@@ -107,7 +109,11 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     if !plan.new.is_empty() {
         report.warnings.extend(config.warnings.iter().cloned());
     }
-    let steps = apply::steps(&table, &plan);
+    let (growing, warnings) = growth::find(disk, &to_fill(config, &table, &plan));
+    report.warnings.extend(warnings);
+    report.grows(&growing, disk.can_grow());
+    let mut steps = apply::steps(&table, &plan);
+    steps.extend(apply::growing(growing).filter(|_| disk.can_grow()));
     let commands = commands(config, &plan, disk.sector_size());
     if invocation.command == Command::Plan || steps.is_empty() {
         report.warnings.extend(commands.err().map(|missing| format!("apply would refuse: {missing}")));
@@ -119,12 +125,31 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
 
     // Act.
     let removed: Vec<u32> = plan.removed.iter().map(|partition| partition.number).collect();
-    let work = Work { path, table: &table, steps: &steps, new: &commands?, removed: &removed };
+    // Nobody has waited for a twin of a disk whose table stays as it is.
+    let is_sought = plan.is_empty() && steps.iter().any(|step| step.stage == Stage::Grow);
+    let deadline = is_sought.then(|| Instant::now() + config.boot_disk.wait);
+    let work = Work { path, table: &table, steps: &steps, new: &commands?, removed: &removed, deadline };
     match act(disk, config.boot_disk.wait, search, &work, report) {
         // Linux reads the table and has all it needs: what could not be mended or grown is no reason to stop a boot.
         Err(reason) if plan.lacks_nothing() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
         done => done.map(|()| report.achievement()),
     }
+}
+
+/// The declared partitions that are there and stay, as they will be, where their file systems shall fill them.
+fn to_fill(config: &Config, table: &Table, plan: &Plan) -> Vec<Candidate> {
+    let mut layout = table.layout();
+    plan.removed.iter().for_each(|removed| layout.remove(removed.number));
+    // It was found in the same way for the plan.
+    let found = plan::find_all(&config.partitions, &layout.partitions).unwrap_or_default();
+    let candidate = |(wish, there): (&Declared, Option<&Partition>)| {
+        let there = there.filter(|there| wish.grow_file_system && there.partition_type == wish.partition_type)?;
+        let grown = plan.grown.iter().find(|grown| grown.partition.number == there.number);
+        let Partition { number, label, extent, .. } = grown.map_or(there, |grown| &grown.partition).clone();
+        let format = wish.content.as_ref().map(|content| content.format);
+        Some(Candidate { number, label, extent, format, has_grown: grown.is_some() })
+    };
+    config.partitions.iter().zip(found).filter_map(candidate).collect()
 }
 
 /// What makes udev publish the boot disk, where the configuration wants that; a disk that somebody names on our own
@@ -273,6 +298,8 @@ struct Work<'a> {
     new: &'a [NewPartition],
     /// Numbers of those that a factory reset makes anew.
     removed: &'a [u32],
+    /// Until when the search that comes before the first write may wait.
+    deadline: Option<Instant>,
 }
 
 /// Alone, and only when the table is still the one that was planned for, on what is still the only disk of its kind:
@@ -284,10 +311,10 @@ fn act(
     work: &Work,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let Work { path, table, steps, new, removed } = *work;
+    let Work { path, table, steps, new, removed, deadline } = *work;
     disk.lock(wait)?;
     if let Some(search) = search {
-        let found = search.find(None, &mut |_| false);
+        let found = search.find(deadline, &mut |_| false);
         let found = found.map_err(|(reason, _)| Error::Twin { disk: path.to_owned(), reason })?;
         if found.path != path {
             return Err(Error::Changed(path.to_owned()));
@@ -297,6 +324,7 @@ fn act(
         return Err(Error::Changed(path.to_owned()));
     }
     let done = apply::carry_out(disk, steps, new, removed, &mut report.steps);
+    report.warnings.extend(report.steps.iter().filter_map(|step| step.warning.clone()));
     done.map_err(|reason| Error::Apply { disk: path.to_owned(), reason })
 }
 

@@ -18,12 +18,16 @@ use std::time::{Duration, Instant};
 use crate::disk::links;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
-use crate::disk::{AnnounceError, Disk, MakeError, NewPartition, SECTOR_SIZES, Shown};
+use crate::disk::{AnnounceError, Disk, GrowError, Growth, MakeError, NewPartition, SECTOR_SIZES, Shown};
+use crate::filesystem::Format;
 use crate::kernel;
-use crate::kernel::calls::{add_partition, remove_partition, resize_partition, sector_size};
+use crate::kernel::calls::{
+    add_partition, grow_btrfs, grow_ext4, grow_xfs, remove_partition, resize_partition, sector_size,
+};
+use crate::kernel::mount::{Mounted, Use, use_of};
 use crate::kernel::sysfs::{self, KernelPartition};
 use crate::kernel::uevent::{self, Answers};
-use crate::units::{Extent, Guid, Label, MIB, show_seconds};
+use crate::units::{Extent, Guid, Label, MIB, show_exact, show_seconds};
 
 /// An open block device.
 #[derive(Debug)]
@@ -406,6 +410,26 @@ impl Disk for BlockDevice {
         reconciled
     }
 
+    fn can_grow(&self) -> bool {
+        true
+    }
+
+    fn grow(&mut self, growth: &Growth) -> Result<(), GrowError> {
+        let failed = |action| move |reason| GrowError { action, reason };
+        // udev, which waits for it, may look at what is mounted meanwhile.
+        self.readable.unlock().map_err(failed("giving the disk's lock up"))?;
+        let shown = self.find(growth.number).map_err(failed("reading the kernel's partitions"))?;
+        let shown = shown.filter(|shown| shown.extent == growth.extent);
+        let elsewhere = || io::Error::other("the kernel does not show the partition as the table has it");
+        let node = shown.ok_or_else(elsewhere).map_err(failed("finding its device node"))?.node;
+        log::info!("growing {}: {}", growth.label, growth.words());
+        let started = Instant::now();
+        let what = format!("growing {} to {}", growth.label, show_exact(growth.to));
+        mkfs::while_saying(&what, || grow(growth, &node)).map_err(failed("growing it"))?;
+        log::info!("grown {} in {} s", growth.label, show_seconds(started.elapsed()));
+        Ok(())
+    }
+
     fn check_publish(&self) -> io::Result<()> {
         if self.sequence().is_none() {
             return Err(io::Error::other("the kernel has no sequence numbers for disks; Linux 5.15 has them"));
@@ -480,6 +504,25 @@ impl BlockDevice {
         }
         Ok(self.writable.as_ref().expect("it was just opened"))
     }
+}
+
+/// By the kernel, whose journal, or copies on write, make it whole at every moment. It replays the journal when it mounts
+/// it, so that one whose growing was cut short grows on.
+fn grow(growth: &Growth, node: &Path) -> io::Result<()> {
+    if use_of(node)? == Use::Other {
+        let used = "it is mounted read-only, or in use by something other than a mount";
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, used));
+    }
+    let (to, superblock) = (growth.to, &growth.superblock);
+    let file_system = Mounted::new(superblock.format.name(), node)?;
+    let (root, blocks) = (file_system.root(), to / superblock.block_size);
+    match superblock.format {
+        Format::Ext4 => grow_ext4(root, blocks)?,
+        Format::Xfs => grow_xfs(root, blocks)?,
+        Format::Btrfs => grow_btrfs(root, superblock.device_id, to)?,
+        Format::F2fs | Format::Vfat | Format::Swap => return Err(io::ErrorKind::Unsupported.into()),
+    }
+    file_system.end()
 }
 
 /// Overwrites the first and the last MiB with zeros, so that nothing of what was there can be taken for a file system:

@@ -54,17 +54,39 @@ pub fn run_all(jobs: &[Job], lock: Option<&File>) -> Result<(), MakeError> {
 /// How often the service manager hears that the work goes on; it is told to wait three times as long.
 const NOTIFICATION_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A slow card must not be killed half-way, and the console says what the boot waits for.
 fn notify(jobs: &[Job], results: &[Option<Result<(), MakeError>>], started: Instant) {
     let running = jobs.iter().zip(results).filter(|(_, result)| result.is_none());
     let names: Vec<String> =
         running.map(|(job, _)| format!("{} ({})", job.partition.label, show_size(job.partition.extent.size))).collect();
-    let (what, seconds) = (names.join(", "), started.elapsed().as_secs());
-    let extension = 3 * NOTIFICATION_INTERVAL.as_micros();
-    let state = format!("STATUS=formatting {what}, {seconds} s so far\nEXTEND_TIMEOUT_USEC={extension}");
+    say(&format!("formatting {}", names.join(", ")), started);
+}
+
+/// A slow card must not be killed half-way, and the console says what the boot waits for.
+fn say(what: &str, started: Instant) {
+    let (seconds, extension) = (started.elapsed().as_secs(), 3 * NOTIFICATION_INTERVAL.as_micros());
+    let state = format!("STATUS={what}, {seconds} s so far\nEXTEND_TIMEOUT_USEC={extension}");
     if let Err(reason) = kernel::notify(&state) {
         log::debug!("cannot notify the service manager: {reason}");
     }
+}
+
+/// Does what may take long, while the service manager hears that it goes on.
+pub fn while_saying<T: Send>(what: &str, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let started = Instant::now();
+    let (sender, finished) = mpsc::channel();
+    std::thread::scope(|scope| {
+        // As above, for whom nobody receives.
+        let thread = move || sender.send(work()).unwrap_or(());
+        std::thread::Builder::new().spawn_scoped(scope, thread)?;
+        loop {
+            say(what, started);
+            match finished.recv_timeout(NOTIFICATION_INTERVAL) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the thread sends before it ends"),
+            }
+        }
+    })
 }
 
 fn run(job: &Job, lock: Option<&File>) -> Result<(), MakeError> {

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use crate::disk::open::OpenError;
 use crate::filesystem::Mkfs;
-use crate::units::{Extent, Label};
+use crate::filesystem::superblock::Superblock;
+use crate::units::{Extent, Label, show_size};
 
 /// A disk, in sectors of its own size.
 ///
@@ -64,6 +65,17 @@ pub trait Disk {
     /// the lock up, and returns when udev has seen it all. Writes nothing to the disk.
     fn announce(&mut self, _partitions: &[Shown]) -> Result<(), AnnounceError> {
         Ok(())
+    }
+
+    /// Whether the file systems on it can be made larger. Those in an image grow when it has become a disk.
+    fn can_grow(&self) -> bool {
+        false
+    }
+
+    /// Makes a file system as large as its partition, which the kernel shows by now; gives the lock up before. A cut
+    /// leaves the file system whole, of the old size or the new one. Writes nothing but what the kernel does.
+    fn grow(&mut self, _growth: &Growth) -> Result<(), GrowError> {
+        Err(GrowError { action: "making it larger", reason: io::ErrorKind::Unsupported.into() })
     }
 
     /// Fails where [`Disk::publish`] would.
@@ -128,6 +140,29 @@ pub struct NewPartition {
     pub mkfs: Option<Mkfs>,
 }
 
+/// A file system that grows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// The number of its partition, from 1.
+    pub number: u32,
+    /// Its partition's label.
+    pub label: Label,
+    /// Its partition's place in bytes.
+    pub extent: Extent,
+    /// What it says of itself.
+    pub superblock: Superblock,
+    /// Bytes that it gets.
+    pub to: u64,
+}
+
+impl Growth {
+    /// In words: `its ext4 grows from 2.0 GiB to 29.1 GiB`.
+    pub fn words(&self) -> String {
+        let Superblock { format, size, .. } = &self.superblock;
+        format!("its {} grows from {} to {}", format.name(), show_size(*size), show_size(self.to))
+    }
+}
+
 /// A partition of the table as the kernel shall show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -164,6 +199,16 @@ pub enum AnnounceError {
         /// Where the table has it.
         wanted: Extent,
     },
+}
+
+/// Why a file system was not made larger. It is as it was, and no reason to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("{action}: {reason}")]
+pub struct GrowError {
+    /// What was being done.
+    pub action: &'static str,
+    /// What the system said.
+    pub reason: io::Error,
 }
 
 /// Why a new partition could not be made. The table has not been touched for it.

@@ -1,15 +1,17 @@
 //! The system calls that have no safe wrapper: all `unsafe` code of makeroom.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::errno::Errno;
-use nix::libc::{F_SETFD, PR_SET_PDEATHSIG, SIGKILL, fcntl, getppid, prctl};
+use nix::libc::{
+    F_SETFD, PR_SET_PDEATHSIG, SIGKILL, SYS_fsconfig, SYS_fsmount, SYS_fsopen, fcntl, getppid, prctl, syscall,
+};
 
 use crate::units::Extent;
 
@@ -67,6 +69,37 @@ mod ioctl {
         nix::request_code_none!(0x12, 104),
         super::c_int
     );
+    // fs/ext4/ext4.h
+    nix::ioctl_write_ptr!(
+        #[allow(missing_docs)]
+        ext4_resize_fs,
+        b'f',
+        16,
+        u64
+    );
+    // fs/xfs/libxfs/xfs_fs.h
+    nix::ioctl_read!(
+        #[allow(missing_docs)]
+        xfs_fsgeometry,
+        b'X',
+        126,
+        super::XfsGeometry
+    );
+    nix::ioctl_write_ptr!(
+        #[allow(missing_docs)]
+        xfs_fsgrowfsdata,
+        b'X',
+        110,
+        super::XfsGrowfsData
+    );
+    // include/uapi/linux/btrfs.h
+    nix::ioctl_write_ptr!(
+        #[allow(missing_docs)]
+        btrfs_resize,
+        0x94,
+        3,
+        super::BtrfsName
+    );
 }
 
 /// Bytes in a logical sector of an open disk: `BLKSSZGET` (block/ioctl.c).
@@ -75,6 +108,110 @@ pub fn sector_size(disk: &File) -> io::Result<u64> {
     // SAFETY: the descriptor is open, and the number that the kernel writes to outlives the call.
     unsafe { ioctl::blksszget(disk.as_raw_fd(), &raw mut size) }?;
     u64::try_from(size).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Begins a mount that nobody else sees: of the kind of file system that the kernel calls `name`, for which it loads its
+/// module. `ENODEV` when it has none (fs/fsopen.c, since Linux 5.2).
+pub fn fsopen(name: &CStr) -> io::Result<OwnedFd> {
+    const CLOSE_ON_EXEC: c_uint = 1;
+    // SAFETY: the name is a C string that outlives the call.
+    let context = Errno::result(unsafe { syscall(SYS_fsopen, name.as_ptr(), CLOSE_ON_EXEC) })?;
+    descriptor(context)
+}
+
+/// Names the device of a mount that was begun.
+pub fn fsconfig_source(context: &OwnedFd, node: &CStr) -> io::Result<()> {
+    const SET_STRING: c_uint = 1;
+    let (key, node) = (c"source".as_ptr(), node.as_ptr());
+    // SAFETY: the descriptor is open, and key and value are C strings that outlive the call.
+    Errno::result(unsafe { syscall(SYS_fsconfig, context.as_raw_fd(), SET_STRING, key, node, 0) })?;
+    Ok(())
+}
+
+/// Makes the kernel take the device and read its file system, for writing.
+pub fn fsconfig_create(context: &OwnedFd) -> io::Result<()> {
+    const CREATE: c_uint = 6;
+    let nothing = std::ptr::null::<c_char>();
+    // SAFETY: the descriptor is open, and the command takes neither key nor value.
+    Errno::result(unsafe { syscall(SYS_fsconfig, context.as_raw_fd(), CREATE, nothing, nothing, 0) })?;
+    Ok(())
+}
+
+/// The mount itself, which is in no name space and ends when the last descriptor of it is closed.
+pub fn fsmount(context: &OwnedFd) -> io::Result<OwnedFd> {
+    const CLOSE_ON_EXEC: c_uint = 1;
+    // include/uapi/linux/mount.h: MOUNT_ATTR_NOSUID, NODEV, NOEXEC and NOATIME.
+    const ATTRIBUTES: c_uint = 0x2 | 0x4 | 0x8 | 0x10;
+    // SAFETY: the descriptor is open; the rest are numbers.
+    let mount = Errno::result(unsafe { syscall(SYS_fsmount, context.as_raw_fd(), CLOSE_ON_EXEC, ATTRIBUTES) })?;
+    descriptor(mount)
+}
+
+fn descriptor(number: c_long) -> io::Result<OwnedFd> {
+    let number = c_int::try_from(number).map_err(|_| io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Makes the ext4 that an open directory is in as large as `blocks` (fs/ext4/ioctl.c). Needs `CAP_SYS_RESOURCE`.
+pub fn grow_ext4(root: &File, blocks: u64) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the number outlives the call.
+    unsafe { ioctl::ext4_resize_fs(root.as_raw_fd(), &raw const blocks) }?;
+    Ok(())
+}
+
+/// Makes the xfs that an open directory is in as large as `blocks`, unless it is (fs/xfs/xfs_fsops.c). What may be used
+/// for inodes, which goes with it, stays as it is.
+pub fn grow_xfs(root: &File, blocks: u64) -> io::Result<()> {
+    let mut geometry = XfsGeometry { sizes: [0; 7], imaxpct: 0, datablocks: 0, rest: [0; 27] };
+    // SAFETY: the descriptor is open, and what the kernel writes to has its layout and outlives the call.
+    unsafe { ioctl::xfs_fsgeometry(root.as_raw_fd(), &raw mut geometry) }?;
+    if geometry.datablocks >= blocks {
+        return Ok(());
+    }
+    let wish = XfsGrowfsData { newblocks: blocks, imaxpct: geometry.imaxpct };
+    // SAFETY: as above; the kernel only reads it.
+    unsafe { ioctl::xfs_fsgrowfsdata(root.as_raw_fd(), &raw const wish) }?;
+    Ok(())
+}
+
+/// Makes a device of the btrfs that an open directory is in as large as `bytes` (fs/btrfs/ioctl.c).
+pub fn grow_btrfs(root: &File, device_id: u64, bytes: u64) -> io::Result<()> {
+    let wish = BtrfsName { fd: 0, name: padded(format!("{device_id}:{bytes}").as_bytes())? };
+    // SAFETY: the descriptor is open, and the argument has the kernel's layout and outlives the call, which keeps
+    // nothing of it.
+    unsafe { ioctl::btrfs_resize(root.as_raw_fd(), &raw const wish) }?;
+    Ok(())
+}
+
+/// With zeros up to the end, at least one.
+fn padded<const N: usize>(text: &[u8]) -> io::Result<[u8; N]> {
+    let mut padded = [0; N];
+    let room = padded.get_mut(..text.len()).filter(|_| text.len() < N);
+    room.ok_or(io::ErrorKind::InvalidFilename)?.copy_from_slice(text);
+    Ok(padded)
+}
+
+// fs/xfs/libxfs/xfs_fs.h, `struct xfs_fsop_geom` (256 bytes) and `struct xfs_growfs_data`.
+#[repr(C)]
+struct XfsGeometry {
+    sizes: [u32; 7],
+    imaxpct: u32,
+    datablocks: u64,
+    rest: [u64; 27],
+}
+
+#[repr(C)]
+struct XfsGrowfsData {
+    newblocks: u64,
+    imaxpct: u32,
+}
+
+// include/uapi/linux/btrfs.h, `struct btrfs_ioctl_vol_args`.
+#[repr(C)]
+struct BtrfsName {
+    fd: i64,
+    name: [u8; 4088],
 }
 
 fn change_partition(disk: &File, op: c_int, number: u32, extent: Extent) -> io::Result<()> {

@@ -1,10 +1,12 @@
 //! What the system is asked for, apart from a disk's bytes: files, locks, holes, randomness, and who listens to us.
 //!
 //! With `disk/` the only place that touches the machine. `sysfs` is what the kernel tells of disks, `uevent` what
-//! udev tells, `calls` the system calls without a safe wrapper: all `unsafe` code there is.
+//! udev tells, `mount` a file system that only we see, `calls` the system calls without a safe wrapper: all `unsafe`
+//! code there is.
 #![allow(clippy::disallowed_methods)] // this is the door that the lint guards
 
 pub mod calls;
+pub mod mount;
 pub mod sysfs;
 pub mod uevent;
 

@@ -287,7 +287,7 @@ pub fn alignment(wish: Option<u64>, erase_size: Option<u64>, layout: &Layout) ->
 pub const SMALLEST_ALIGNMENT: u64 = 4 * KIB;
 
 /// For each wish the partition that is meant.
-fn find_all<'a>(declared: &[Declared], partitions: &'a [Partition]) -> Result<Vec<Option<&'a Partition>>, Error> {
+pub fn find_all<'a>(declared: &[Declared], partitions: &'a [Partition]) -> Result<Vec<Option<&'a Partition>>, Error> {
     let mut found = declared.iter().map(|wish| find(wish, partitions)).collect::<Result<Vec<_>, _>>()?;
     // By number, which the order of the disk says nothing about.
     let mut others: Vec<&Partition> = partitions.iter().collect();

@@ -25,6 +25,9 @@ impl Report {
         for repair in &self.repairs {
             line(&mut text, format_args!("repair: {repair}"));
         }
+        for (label, words) in &self.growing {
+            line(&mut text, format_args!("{label}: {words}"));
+        }
         text
     }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::apply::Done;
+use crate::apply::{Done, Stage};
 use crate::boot_disk::{self, Found};
-use crate::disk::Disk;
+use crate::disk::{Disk, Growth};
 use crate::partition_type::name_of;
 use crate::plan::{New, Plan};
 use crate::table::Partition;
@@ -49,6 +49,12 @@ pub struct Report {
     /// Doubts about the disk: worth a warning before anything is made, not at every boot.
     #[serde(skip)]
     doubts: Vec<String>,
+    /// The partitions whose file systems grow, by label, and how much.
+    #[serde(skip)]
+    growing: Vec<(String, String)>,
+    /// Whether they do in this run.
+    #[serde(skip)]
+    grows_now: bool,
     /// What was done, in order.
     #[serde(skip)]
     pub steps: Vec<Done>,
@@ -186,6 +192,12 @@ pub struct PartitionReport {
     pub raw_size: u64,
     /// The file system that is made on it; nothing for what is there already.
     pub format: Option<&'static str>,
+    /// The size of the file system that is in it, where that grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_system_size: Option<u64>,
+    /// The size that it gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_system_grows_to: Option<u64>,
     /// What happens to it.
     pub activity: Activity,
 }
@@ -272,6 +284,20 @@ impl Report {
         self.warnings.extend(plan.warnings.iter().cloned());
     }
 
+    /// Takes over which file systems grow: now, or when the image has become a disk.
+    pub fn grows(&mut self, growing: &[Growth], is_now: bool) {
+        for growth in growing {
+            if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.partno == growth.number) {
+                partition.file_system_size = Some(growth.superblock.size);
+                partition.file_system_grows_to = Some(growth.to);
+            }
+        }
+        let when = if is_now { "" } else { " at the next boot" };
+        let words = |growth: &Growth| (growth.label.to_string(), format!("{}{when}", growth.words()));
+        self.growing = growing.iter().map(words).collect();
+        self.grows_now = is_now;
+    }
+
     /// The record of a boot: the JSON form, and what was found and done. One line.
     pub fn record(&mut self) -> String {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -290,7 +316,7 @@ impl Report {
 
     /// Whether there was nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.changes().is_empty() && self.repairs.is_empty() && self.dropped.is_empty()
+        self.changes().is_empty() && self.repairs.is_empty() && self.dropped.is_empty() && self.growing.is_empty()
     }
 
     /// The outcome of a run that had nothing to write, or was not to write.
@@ -307,7 +333,11 @@ impl Report {
     /// The outcome of a run that has written.
     pub fn achievement(&self) -> String {
         let changes = self.changes().iter().map(|[_, done, labels]| format!("{done} {labels}")).collect::<Vec<_>>();
-        if changes.is_empty() { "repaired the table".to_owned() } else { changes.join(", ") }
+        match (changes.is_empty(), self.repairs.is_empty()) {
+            (false, _) => changes.join(", "),
+            (true, false) => "repaired the table".to_owned(),
+            (true, true) => "nothing is missing".to_owned(),
+        }
     }
 
     /// The outcome of a run that found nothing missing and something that it could not or would not mend.
@@ -321,13 +351,21 @@ impl Report {
     fn changes(&self) -> Vec<[String; 3]> {
         let with = |activity| self.partitions.iter().filter(move |partition| partition.activity == activity);
         let labels = |activity| with(activity).map(|partition| escape(&partition.label)).collect();
-        let kinds: [(&str, &str, Vec<String>); 3] = [
+        let kinds: [(&str, &str, Vec<String>); 4] = [
             ("delete", "deleted", self.deleted.iter().map(|label| escape(label)).collect()),
             ("create", "created", labels(Activity::Create)),
             ("grow", "grew", labels(Activity::Resize)),
+            ("grow the file system of", "grew the file system of", self.filled()),
         ];
         let some = kinds.into_iter().filter(|(_, _, labels)| !labels.is_empty());
         some.map(|(wish, done, labels)| [wish.to_owned(), done.to_owned(), labels.join(", ")]).collect()
+    }
+
+    /// The partitions whose file systems grow, or have grown.
+    fn filled(&self) -> Vec<String> {
+        let mut tried = self.steps.iter().filter(|done| done.stage == Stage::Grow);
+        let grows = |_: &&_| self.grows_now && tried.next().is_none_or(|done| done.warning.is_none());
+        self.growing.iter().filter(grows).map(|(label, _)| label.clone()).collect()
     }
 
     /// The JSON form, one line.
@@ -409,6 +447,8 @@ fn describe(
         old_size,
         raw_size: partition.extent.size,
         format,
+        file_system_size: None,
+        file_system_grows_to: None,
         activity,
     }
 }

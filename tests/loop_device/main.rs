@@ -4,6 +4,7 @@
 //! `MAKEROOM_PROGRAM` names another build of the program, with what runs it: `qemu-aarch64-static PATH`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
+mod growing;
 mod initrd;
 mod linking;
 mod machines;

@@ -363,7 +363,7 @@ fn the_only_disk_is_taken_with_a_warning_when_the_firmware_names_another_unless_
 }
 
 /// `apply`, as soon as it says that it waits for this.
-fn waiting(config: &Path, what: &str) -> std::process::Child {
+pub fn waiting(config: &Path, what: &str) -> std::process::Child {
     use std::io::Read;
     let mut child = program().args(["apply", "-c"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();

@@ -5,6 +5,8 @@
 //! The defaults fit SD cards. No discard: a card can take a minute for it, and some break on it. No zeroing that
 //! the kernel can do later: mkfs.ext4 alone would write 260 MiB into a 32 GiB partition.
 
+pub mod superblock;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
