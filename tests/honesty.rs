@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use makeroom::apply;
@@ -12,7 +12,8 @@ use makeroom::config::Declared;
 use makeroom::error::{Error, Exit};
 use makeroom::units::MIB;
 use support::builder::Builder;
-use support::card::{Card, Fake};
+use support::card::{Broken, Card, Fake};
+use support::linux;
 use support::{decide, declared, removed, to_make};
 
 /// Sectors that a card says it has: 512 MiB.
@@ -130,6 +131,66 @@ fn a_fake_card_from_which_nothing_is_missing_is_as_it_was() {
         assert_eq!(changed, Vec::<u64>::new(), "{fake:?}: {result:?}");
         assert!(result.unwrap_err().contains("says it has 512.0 MiB"), "{fake:?}");
     }
+}
+
+#[test]
+fn a_card_that_fails_from_some_sector_on_is_refused_and_as_it_was() {
+    let says = "says it has 512.0 MiB (536870912 bytes), but";
+    for from in [1 << 15, 1 << 17, SAYS - 4096, SAYS - 1] {
+        for broken in [Broken::ReadsFrom(from), Broken::WritesFrom(from), Broken::AllFrom(from), Broken::Flushes] {
+            let mut card = card(None);
+            card.broken = Some(broken);
+            let (result, changed) = run(&mut card);
+            let said = result.unwrap_err();
+            assert!(said.contains(says) && said.contains(" from its start cannot be tried: "), "{broken:?}: {said}");
+            assert!(said.contains("Input/output error"), "{broken:?}: {said}");
+            let end = "That sector, which no partition has, may have changed; nothing else was written";
+            assert!(said.ends_with(end), "{broken:?}: {said}");
+            assert!(changed.iter().all(|lba| *lba == SAYS - 1), "{broken:?}: {changed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_last_sector_that_cannot_be_read_before_it_is_written_is_no_sign() {
+    let mut card = card(None);
+    card.broken = Some(Broken::ReadsUntilWritten(SAYS - 1));
+    assert_eq!(run(&mut card).0, Ok(()));
+    assert_eq!(linux::gpt(&card, SAYS - 1).unwrap().partitions, linux::partitions(&card).unwrap());
+}
+
+#[test]
+fn what_a_card_that_fails_is_said_to_hold_it_holds() {
+    let flashed = card(None);
+    let mut damaged = card(None);
+    damaged.damage(1, 20);
+    for original in [flashed, damaged] {
+        let mut ends = BTreeSet::new();
+        for failing in 0.. {
+            let mut card = Card { fail_after: Some(failing), ..original.clone() };
+            let (Err(said), changed) = run(&mut card) else { break };
+            ends.insert(true_end(&said, &original, &card, &changed));
+        }
+        assert_eq!(ends.len(), 3, "{ends:?}");
+    }
+}
+
+/// How a message ends, which has to be so.
+fn true_end(said: &str, before: &Card, after: &Card, changed: &[u64]) -> &'static str {
+    let old = linux::partitions(&card(None)).unwrap();
+    let seen = linux::partitions(after);
+    let is_mended = seen.as_ref() == Ok(&old);
+    let ends = [
+        ("nothing else was written", changed.iter().all(|lba| *lba == SAYS - 1)),
+        ("no partition was added; running again is safe", is_mended),
+        ("the table may have been written in part; running again finishes it", true),
+    ];
+    let (end, is_so) = *ends.iter().find(|(end, _)| said.ends_with(end)).unwrap_or_else(|| panic!("{said}"));
+    assert!(is_so, "{said}: {changed:?}");
+    assert!(seen.is_ok_and(|seen| seen.starts_with(&old)) || linux::partitions(before).is_err(), "{said}");
+    let stray = changed.iter().find(|lba| old.iter().any(|used| (used.first..=used.last).contains(*lba)));
+    assert_eq!(stray, None, "{said}");
+    end
 }
 
 #[test]
