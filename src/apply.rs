@@ -8,7 +8,7 @@
 //! when their file systems are whole. `tests/power_cut.rs` cuts the power everywhere and looks.
 //!
 //! ```text
-//! probe    the last sector of the new area is written, read back past the cache, and put back
+//! probe    the last sector that will be used is written, read back past the cache, and put back
 //! primary  an invalid primary, or one that a cut left naming the backup's array, is brought home
 //! end      the backup goes to the true end, the primary names it there; then old traces of it are cleared
 //! remove   partitions that a factory reset makes anew leave the table: backup, commit, home and settle for this alone
@@ -259,18 +259,20 @@ fn describe(action: &Action) -> String {
     }
 }
 
-/// In the last sector that will be used, which is still free and will be cleared anyway: nothing is risked that
-/// anybody has. On a disk that has grown by a little, the copy that counts may be there: then in the last before it.
+/// In the last sector that will be used and holds nothing that anybody needs: where the backup header goes, or where one
+/// is already, in the new area. A copy that counts, at the end of a disk that has grown by a little, is left alone.
 fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
     let header = &table.source.header;
     let sector_size = header.sector().len() as u64;
     let array = header.partition_entry_lba()..header.partition_entry_lba() + header.array_sectors();
+    let end = (table.backup != Backup::Current).then_some(table.end.alternate_lba);
     let mut extents: Vec<Extent> = plan.new.iter().map(|new| new.partition.extent).collect();
     // What a factory reset removes is somebody's until then.
     extents.retain(|extent| !table.source.partitions().iter().any(|old| old.extent.overlaps(extent)));
     extents.extend(plan.grown.iter().map(Grown::tail));
     extents.sort_unstable_by_key(|extent| Reverse(extent.start));
-    let mut sectors = extents.iter().flat_map(|extent| (extent.start / sector_size..extent.end() / sector_size).rev());
+    let new = extents.iter().flat_map(|extent| (extent.start / sector_size..extent.end() / sector_size).rev());
+    let mut sectors = end.into_iter().chain(new);
     let lba = sectors.find(|lba| *lba != header.my_lba() && !array.contains(lba));
     lba.map(|lba| Step { stage: Stage::Probe, action: Action::Probe(lba) }).into_iter().collect()
 }

@@ -14,8 +14,12 @@ use crate::units::show_exact;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the sentences say it
 pub enum Error {
-    #[error("asking the disk whether it holds what is written to it: {0}; the partition table was not touched")]
-    Io(io::Error),
+    #[error(
+        "the disk says it has {}, but a sector {} from its start cannot be tried: {reason}. It is a fake or it is \
+         broken, unless another run goes well. {}",
+        show_exact(*says), show_exact(*at), probe.words()
+    )]
+    Fails { says: u64, at: u64, reason: io::Error, probe: Probe },
     #[error(
         "the disk says it has {}, but its start is seen again behind {}: it holds no more than that, what is written \
          beyond would overwrite the start. It is a fake or it is broken: use another. Nothing was written",
@@ -31,29 +35,53 @@ pub enum Error {
     Forgets { says: u64, at: u64, overwrote_start: bool },
 }
 
+/// What became of the sector that was asked about.
+#[derive(Clone, Copy, Debug)]
+pub enum Probe {
+    /// It was only read.
+    NotWritten,
+    /// It was written, and got its old content back.
+    PutBack,
+    /// It may have been written, and did not take its old content.
+    Left,
+}
+
+impl Probe {
+    fn words(self) -> &'static str {
+        match self {
+            Probe::NotWritten => "Nothing was written",
+            Probe::PutBack => "What the sector held was put back; nothing else was written",
+            Probe::Left => "That sector, which no partition has, may have changed; nothing else was written",
+        }
+    }
+}
+
 /// Asks a medium about its size; `probe_lba` is a sector that nobody needs.
 pub fn check(disk: &mut dyn Disk, probe_lba: u64) -> Result<(), Error> {
-    if !disk.forget().map_err(Error::Io)? {
+    let sector_size = u64::from(disk.sector_size());
+    let (says, at) = (disk.sectors().saturating_mul(sector_size), probe_lba.saturating_mul(sector_size));
+    let fails = |probe| move |reason| Error::Fails { says, at, reason, probe };
+    if !disk.forget().map_err(fails(Probe::NotWritten))? {
         return Ok(());
     }
-    let says = disk.sectors().saturating_mul(u64::from(disk.sector_size()));
-    let start = read_start(disk, 0).map_err(Error::Io)?;
+    let start = read_start(disk, 0).map_err(fails(Probe::NotWritten))?;
     if let Some(holds) = wraps_at(disk, &start) {
         return Err(Error::WrapsAround { says, holds });
     }
-    let before = read_sectors(disk, probe_lba, 1).map_err(Error::Io)?;
+    // A sector that cannot be read may be whole again once it is written; what it held is lost already.
+    let (before, became) = match read_sectors(disk, probe_lba, 1) {
+        Ok(before) => (before, Probe::PutBack),
+        Err(_) => (vec![0; disk.sector_size() as usize], Probe::Left),
+    };
     let asked = ask(disk, probe_lba, &start);
     // Also after an error, which may have come after the writing.
     let put_back = disk.write(probe_lba, &before).and_then(|()| disk.flush());
-    let (held, start_is_whole) = asked.map_err(Error::Io)?;
-    put_back.map_err(Error::Io)?;
+    let became = if put_back.is_ok() { became } else { Probe::Left };
+    let (held, start_is_whole) = asked.map_err(fails(became))?;
+    put_back.map_err(fails(became))?;
     match held && start_is_whole {
         true => Ok(()),
-        false => Err(Error::Forgets {
-            says,
-            at: probe_lba.saturating_mul(u64::from(disk.sector_size())),
-            overwrote_start: !start_is_whole,
-        }),
+        false => Err(Error::Forgets { says, at, overwrote_start: !start_is_whole }),
     }
 }
 

@@ -4,6 +4,7 @@
 //! `MAKEROOM_PROGRAM` names another build of the program, with what runs it: `qemu-aarch64-static PATH`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
+mod cards;
 mod growing;
 mod initrd;
 mod linking;
@@ -31,10 +32,12 @@ use tempfile::TempDir;
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
-/// A loop device over a file in a directory of its own.
+/// A loop device over a file in a directory of its own. In this order it goes away again.
 struct Device {
-    directory: TempDir,
     node: String,
+    /// What stands between the file and the loop device.
+    _daemon: Option<cards::Daemon>,
+    directory: TempDir,
 }
 
 impl Device {
@@ -52,11 +55,7 @@ impl Device {
 
     fn with_options(builder: &Builder, size: u64, options: &[&str]) -> Device {
         let directory = tempfile::tempdir().unwrap();
-        let card = builder.build();
-        let file = File::create(directory.path().join("disk.img")).unwrap();
-        for (lba, sector) in &card.content {
-            file.write_all_at(sector, lba * u64::from(card.sector_size)).unwrap();
-        }
+        write_image(builder, &directory.path().join("disk.img"));
         let sector_size = builder.sector_size.to_string();
         Device::attach(directory, size, &[options, &["--sector-size", &sector_size]].concat())
     }
@@ -65,7 +64,7 @@ impl Device {
         let image = directory.path().join("disk.img");
         File::options().write(true).open(&image).unwrap().set_len(size).unwrap();
         let node = loops::attach(&image, options);
-        Device { directory, node }
+        Device { node, _daemon: None, directory }
     }
 
     fn name(&self) -> &str {
@@ -146,6 +145,14 @@ impl Drop for Device {
     fn drop(&mut self) {
         loops::forget_partitions(&self.node);
         loops::detach(&self.node);
+    }
+}
+
+fn write_image(builder: &Builder, image: &Path) {
+    let card = builder.build();
+    let file = File::create(image).unwrap();
+    for (lba, sector) in &card.content {
+        file.write_all_at(sector, lba * u64::from(card.sector_size)).unwrap();
     }
 }
 

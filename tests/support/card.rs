@@ -32,6 +32,8 @@ pub struct Card {
     pub unreadable: Option<(u64, usize)>,
     /// What the card does with what is beyond its real size.
     pub fake: Option<Fake>,
+    /// What of it does not work.
+    pub broken: Option<Broken>,
     /// What a fake card does not hold, but the system's cache does.
     pub cache: BTreeMap<u64, Vec<u8>>,
 }
@@ -43,6 +45,23 @@ pub enum Fake {
     WrapsAround(u64),
     /// Sectors beyond take everything and read as zeros.
     Forgets(u64),
+    /// Sectors beyond take everything and go on reading as what they held before.
+    Keeps(u64),
+}
+
+/// A card that answers with EIO.
+#[derive(Clone, Copy, Debug)]
+pub enum Broken {
+    /// To every read that touches a sector from this one on.
+    ReadsFrom(u64),
+    /// To every write that does.
+    WritesFrom(u64),
+    /// To both.
+    AllFrom(u64),
+    /// To reads of this sector until it is written.
+    ReadsUntilWritten(u64),
+    /// To every flush.
+    Flushes,
 }
 
 impl Card {
@@ -56,6 +75,7 @@ impl Card {
             fail_after: None,
             unreadable: None,
             fake: None,
+            broken: None,
             cache,
         }
     }
@@ -95,18 +115,30 @@ impl Card {
         !self.events.is_empty()
     }
 
-    /// Where a sector really is.
-    fn real(&self, lba: u64) -> Option<u64> {
+    /// Where a sector is read from.
+    fn read_from(&self, lba: u64) -> Option<u64> {
         match self.fake {
             Some(Fake::WrapsAround(real)) => Some(lba % real),
             Some(Fake::Forgets(real)) => (lba < real).then_some(lba),
-            None => Some(lba),
+            Some(Fake::Keeps(_)) | None => Some(lba),
         }
+    }
+
+    /// Where a sector is written to.
+    fn written_to(&self, lba: u64) -> Option<u64> {
+        match self.fake {
+            Some(Fake::Keeps(real)) => (lba < real).then_some(lba),
+            _ => self.read_from(lba),
+        }
+    }
+
+    fn check(&self, works: impl Fn(Broken) -> bool) -> io::Result<()> {
+        if self.broken.is_none_or(works) { Ok(()) } else { Err(eio()) }
     }
 
     fn event(&mut self) -> io::Result<()> {
         match &mut self.fail_after {
-            Some(0) => Err(io::Error::from_raw_os_error(5)),
+            Some(0) => Err(eio()),
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -114,6 +146,10 @@ impl Card {
             None => Ok(()),
         }
     }
+}
+
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
 }
 
 impl Disk for Card {
@@ -132,13 +168,18 @@ impl Disk for Card {
         assert!(end <= self.sectors, "read beyond the end");
         if let Some((_, left)) = self.unreadable.as_mut().filter(|(bad, _)| (lba..end).contains(bad)) {
             match left {
-                0 => return Err(io::Error::from_raw_os_error(5)),
+                0 => return Err(eio()),
                 _ => *left -= 1,
             }
         }
+        self.check(|broken| match broken {
+            Broken::ReadsFrom(from) | Broken::AllFrom(from) => end <= from,
+            Broken::ReadsUntilWritten(bad) => !(lba..end).contains(&bad),
+            Broken::WritesFrom(_) | Broken::Flushes => true,
+        })?;
         for (index, sector) in buffer.chunks_mut(size).enumerate() {
             let at = lba + index as u64;
-            match (self.cache.get(&at), self.real(at)) {
+            match (self.cache.get(&at), self.read_from(at)) {
                 (Some(cached), _) => sector.copy_from_slice(cached),
                 (None, Some(real)) => match self.content.get(&real) {
                     Some(held) => sector.copy_from_slice(held),
@@ -154,13 +195,17 @@ impl Disk for Card {
         self.event()?;
         let size = self.sector_size as usize;
         assert_eq!(sectors.len() % size, 0, "writes are whole sectors");
-        assert!(lba + (sectors.len() / size) as u64 <= self.sectors, "write beyond the end");
+        let end = lba + (sectors.len() / size) as u64;
+        assert!(end <= self.sectors, "write beyond the end");
+        self.check(|broken| !matches!(broken, Broken::WritesFrom(from) | Broken::AllFrom(from) if end > from))?;
+        self.broken =
+            self.broken.filter(|broken| !matches!(broken, Broken::ReadsUntilWritten(bad) if (lba..end).contains(bad)));
         for (index, sector) in sectors.chunks(size).enumerate() {
             let at = lba + index as u64;
             if self.fake.is_some() {
                 self.cache.insert(at, sector.to_vec());
             }
-            if let Some(real) = self.real(at) {
+            if let Some(real) = self.written_to(at) {
                 self.put(real, sector);
             }
             self.events.push(Event::Write(lba + index as u64, sector.to_vec()));
@@ -170,6 +215,7 @@ impl Disk for Card {
 
     fn flush(&mut self) -> io::Result<()> {
         self.event()?;
+        self.check(|broken| !matches!(broken, Broken::Flushes))?;
         self.events.push(Event::Flush);
         Ok(())
     }
