@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::place::Result;
 use super::{Config, DEFAULT_CONFIG, Definition, Error, MAX_FILE_SIZE, MAX_FILES, Surroundings, TextFile};
 use super::{read, read_definitions};
 use crate::kernel;
 use crate::partition_type::Architecture;
+
+type Result<T> = std::result::Result<T, Error>;
 
 /// Where definitions are looked for, the first of a name counts (repart.d(5)).
 pub const SEARCH_PATH: [&str; 4] = ["/etc/repart.d", "/run/repart.d", "/usr/local/lib/repart.d", "/usr/lib/repart.d"];
@@ -37,10 +38,8 @@ fn search(surroundings: Surroundings) -> Result<Config> {
     if definitions.is_empty() {
         return Err(Error::Nothing);
     }
-    let parents = definitions.iter().filter_map(|definition| definition.file.path.parent());
-    let mut directories: Vec<PathBuf> = parents.map(Path::to_owned).collect();
-    directories.sort();
-    directories.dedup();
+    let has_one = |directory: &&&str| definitions.iter().any(|definition| definition.file.path.starts_with(directory));
+    let directories = SEARCH_PATH.iter().filter(has_one).map(PathBuf::from).collect();
     Ok(Config { directories, ..read_definitions(&definitions, None, surroundings)? })
 }
 
@@ -57,8 +56,11 @@ fn definitions(directories: &[PathBuf], must_exist: bool) -> Result<Vec<Definiti
             continue;
         }
         let directories: Vec<_> = directories.iter().map(|directory| directory.join(&drop_in_directory)).collect();
-        let drop_ins = conf_files(&directories, false)?.into_iter().map(|path| counted(path, &mut count));
-        definitions.push(Definition { file, drop_ins: drop_ins.collect::<Result<_>>()? });
+        let mut drop_ins = Vec::new();
+        for path in conf_files(&directories, false)? {
+            drop_ins.push(counted(path, &mut count)?);
+        }
+        definitions.push(Definition { file, drop_ins });
     }
     Ok(definitions)
 }
@@ -75,13 +77,11 @@ fn conf_files(directories: &[PathBuf], must_exist: bool) -> Result<Vec<PathBuf>>
         for name in names {
             // Not what an editor left: it has another ending, or a dot in front.
             let is_conf = name.as_encoded_bytes().ends_with(b".conf") && !name.as_encoded_bytes().starts_with(b".");
-            if is_conf && !found.iter().any(|(other, _)| *other == name) {
-                let path = directory.join(&name);
-                found.push((name, path));
+            if let (true, Err(at)) = (is_conf, found.binary_search_by(|(other, _)| other.cmp(&name))) {
+                found.insert(at, (name.clone(), directory.join(&name)));
             }
         }
     }
-    found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 

@@ -113,6 +113,13 @@ pub struct Declared {
     pub factory_reset: bool,
 }
 
+impl Declared {
+    /// Whether this label is what it is known by.
+    fn is_known_by(&self, label: &Label) -> bool {
+        self.identity == Identity::Label && self.label == *label
+    }
+}
+
 /// What tells a declared partition from the others on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -237,10 +244,16 @@ pub struct Surroundings<'a> {
     pub read: &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>,
 }
 
+impl From<Box<Error>> for Error {
+    fn from(error: Box<Error>) -> Error {
+        *error
+    }
+}
+
 /// Reads a configuration from the text of a file. `path` is for messages; `root` and `usr` are those of
 /// `architecture`.
 pub fn read(path: &Path, content: &[u8], architecture: Architecture) -> Result<Config, Error> {
-    toml::parse(Source::new(path, content)?, architecture, None)
+    toml::parse(Source::new(path, content)?, architecture, None).map_err(|error| *error)
 }
 
 /// Reads definitions, and the rest from `file` where there is one: a configuration without partitions.

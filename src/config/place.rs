@@ -6,8 +6,9 @@ use std::path::Path;
 use super::Error;
 use crate::text;
 
-/// Whatever a front end reads, or the mistake that it has found.
-pub(super) type Result<T> = std::result::Result<T, Error>;
+/// Whatever a front end reads, or the mistake that it has found; boxed, because nearly every call can find one, and the
+/// code that hands it on would be large.
+pub(super) type Result<T> = std::result::Result<T, Box<Error>>;
 
 /// The text of a file.
 #[derive(Clone, Copy)]
@@ -20,13 +21,13 @@ impl<'a> Source<'a> {
     /// Only what can be a configuration at all.
     pub fn new(path: &'a Path, content: &'a [u8]) -> Result<Source<'a>> {
         if content.len() as u64 > super::MAX_FILE_SIZE {
-            return Err(Error::TooLarge { path: path.to_owned() });
+            return Err(Box::new(Error::TooLarge { path: path.to_owned() }));
         }
         let text = str::from_utf8(content).map_err(|error| {
             let valid = str::from_utf8(&content[..error.valid_up_to()]).unwrap_or_default();
             let (line, column) = line_and_column(valid, valid.len());
             let message = format!("byte 0x{:02x} is not UTF-8: is this a text file?", content[valid.len()]);
-            Error::At { path: path.to_owned(), line, column, message, excerpt: String::new() }
+            Box::new(Error::At { path: path.to_owned(), line, column, message, excerpt: String::new() })
         })?;
         Ok(Source { path, text })
     }
@@ -45,13 +46,13 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     /// A mistake here.
-    pub fn error(&self, message: String) -> Error {
+    pub fn error(&self, message: String) -> Box<Error> {
         let text = self.source.text;
         let start = self.start();
         let (line, column) = line_and_column(text, start);
         let length = text[start..text.floor_char_boundary(self.span.end.clamp(start, text.len()))].chars().count();
         let excerpt = excerpt(text.lines().nth(line - 1).unwrap_or_default(), line, column, length);
-        Error::At { path: self.source.path.to_owned(), line, column, message, excerpt }
+        Box::new(Error::At { path: self.source.path.to_owned(), line, column, message, excerpt })
     }
 
     pub fn refuse<T>(&self, message: String) -> Result<T> {

@@ -17,8 +17,9 @@ pub(super) fn parse(
     surroundings: Surroundings,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Declared>> {
-    let wishes = definitions.iter().map(|definition| read(definition, surroundings)).collect::<Result<Vec<_>>>()?;
-    for (wish, definition) in wishes.iter().zip(definitions) {
+    let mut wishes = Vec::new();
+    for definition in definitions {
+        let wish = read(definition, surroundings)?;
         if wish.label.is_none() && partition_type::name_of(wish.partition_type).as_deref() == Some("linux-generic") {
             warnings.push(format!(
                 "{}: without Label= a partition is known by its type, and any partition of the type linux-generic, such as \
@@ -26,6 +27,7 @@ pub(super) fn parse(
                 shown(&definition.file.path)
             ));
         }
+        wishes.push(wish);
     }
     wish::declare(&wishes, Words::RepartD, warnings)
 }
@@ -127,10 +129,7 @@ struct Said<'a> {
 }
 
 fn set_all<'a>(source: Source<'a>, surroundings: Surroundings, said: &mut Said<'a>) -> Result<()> {
-    for assignment in assignments(source)? {
-        set(assignment, surroundings, said)?;
-    }
-    Ok(())
+    assignments(source, &mut |assignment| set(assignment, surroundings, said))
 }
 
 /// Takes one assignment over. An empty one makes a key as if it had never been said.
@@ -251,15 +250,16 @@ fn add<'a>(
     list: &mut Vec<Placed<'a, Directory>>,
     text: Placed<'a, String>,
     surroundings: Surroundings,
-    read: impl Fn(&str) -> std::result::Result<Directory, String>,
+    read: fn(&str) -> std::result::Result<Directory, String>,
 ) -> Result<()> {
-    let place = text.place.clone();
-    let read = |word: &String| read(&expanded(word, Use::Path, surroundings)?);
-    let more = text.map(|text| words(&text)?.iter().map(read).collect::<std::result::Result<Vec<_>, _>>())?.value;
-    if more.is_empty() {
+    let Placed { value: words, place } = text.map(|text| words(&text))?;
+    if words.is_empty() {
         list.clear();
     }
-    list.extend(more.into_iter().map(|value| Placed { value, place: place.clone() }));
+    for value in words {
+        let word = Placed { value, place: place.clone() };
+        list.push(word.map(|word| read(&expanded(&word, Use::Path, surroundings)?))?);
+    }
     Ok(())
 }
 
@@ -371,34 +371,30 @@ struct Assignment<'a> {
     value: Placed<'a, String>,
 }
 
-/// The assignments of the section `[Partition]` (systemd.syntax(7)).
-fn assignments(source: Source) -> Result<Vec<Assignment>> {
-    let (mut assignments, mut section) = (Vec::new(), Section::None);
-    for line in lines(source) {
+/// Gives on the assignments of the section `[Partition]` (systemd.syntax(7)), one by one: a file may have many.
+fn assignments<'a>(source: Source<'a>, take: &mut dyn FnMut(Assignment<'a>) -> Result<()>) -> Result<()> {
+    let mut section = Section::None;
+    lines(source, &mut |line| {
         let text = line.text.trim_ascii();
         if text.is_empty() {
-            continue;
+            return Ok(());
         }
         if text.starts_with('[') {
             section = header(&line.part(text))?;
-            continue;
+            return Ok(());
         }
-        let Some((key, value)) = text.split_once('=') else {
-            if section == Section::Foreign {
-                continue;
-            }
-            return line.part(text).place.refuse("no = in this line: write KEY=VALUE".to_owned());
-        };
-        let (key, value) = (line.part(key.trim_ascii()), line.part(value.trim_ascii()));
-        match section {
-            Section::Foreign => {}
-            Section::None => return key.place.refuse("before [Partition]: write that line first".to_owned()),
+        let whole = line.part(text).place;
+        match (section, text.split_once('=')) {
+            (Section::Foreign, _) => Ok(()),
+            (Section::None, _) => whole.refuse("before [Partition]: write that line first".to_owned()),
+            (Section::Partition, None) => whole.refuse("no = in this line: write KEY=VALUE".to_owned()),
             // For other programs.
-            Section::Partition if key.value.starts_with("X-") => {}
-            Section::Partition => assignments.push(Assignment { key, value }),
+            (Section::Partition, Some((key, _))) if key.starts_with("X-") => Ok(()),
+            (Section::Partition, Some((key, value))) => {
+                take(Assignment { key: line.part(key.trim_ascii()), value: line.part(value.trim_ascii()) })
+            }
         }
-    }
-    Ok(assignments)
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -443,12 +439,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Lines that are no comments. A backslash at the end is a space, and the line goes on in the next one; a comment there
-/// does not end it.
-fn lines(source: Source) -> Vec<Line> {
+/// Gives on the lines that are no comments. A backslash at the end is a space, and the line goes on in the next one; a
+/// comment there does not end it.
+fn lines<'a>(source: Source<'a>, take: &mut dyn FnMut(&Line<'a>) -> Result<()>) -> Result<()> {
     const BYTE_ORDER_MARK: char = '\u{feff}';
-    let (mut lines, mut unfinished) = (Vec::new(), None::<Line>);
-    let mut end = 0;
+    let empty = || Line { source, text: String::new(), pieces: Vec::new() };
+    let (mut line, mut end) = (empty(), 0);
     for whole in source.text.split_inclusive('\n') {
         let start = end;
         end += whole.len();
@@ -458,18 +454,136 @@ fn lines(source: Source) -> Vec<Line> {
         if text.trim_ascii_start().starts_with(['#', ';']) {
             continue;
         }
-        let mut line = unfinished.take().unwrap_or(Line { source, text: String::new(), pieces: Vec::new() });
         line.pieces.push((line.text.len(), start));
         line.text.push_str(text);
         let backslashes = line.text.len() - line.text.trim_end_matches('\\').len();
         if backslashes % 2 == 1 {
             line.text.pop();
             line.text.push(' ');
-            unfinished = Some(line);
         } else {
-            lines.push(line);
+            take(&line)?;
+            line = empty();
         }
     }
-    lines.extend(unfinished);
-    lines
+    if line.pieces.is_empty() { Ok(()) } else { take(&line) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition_type::Architecture;
+
+    fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+        match path.to_str() {
+            Some("/usr/lib/os-release") => Ok(b"NAME=\"My OS\"\nID=my-os\nVERSION_ID='1.2 3'\nIMAGE_ID=box\n".into()),
+            Some("/proc/sys/kernel/osrelease") => Ok(b"6.12.1-x\n".into()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn surroundings() -> Surroundings<'static> {
+        Surroundings { architecture: Architecture::by_name("arm64").unwrap(), read: &read }
+    }
+
+    fn assigned(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
+        let source = Source { path: std::path::Path::new("x.conf"), text };
+        let mut said = Vec::new();
+        let mut take = |assignment: Assignment| {
+            said.push((assignment.key.value, assignment.value.value));
+            Ok(())
+        };
+        assignments(source, &mut take).map_err(|error| error.to_string())?;
+        Ok(said)
+    }
+
+    #[test]
+    fn lines_are_read_as_systemd_reads_them() {
+        let one = |key: &str, value: &str| Ok(vec![(key.to_owned(), value.to_owned())]);
+        for (text, key, value) in [
+            ("[Partition]\nLabel=a", "Label", "a"),
+            ("\u{feff}[Partition]\r\n  Label =\ta = b \r\n", "Label", "a = b"),
+            ("# a\n;b\n[Partition]\n#Type=x\\\nLabel=a # no comment\n", "Label", "a # no comment"),
+            ("[Partition]\nLabel=a\\\n  b\\\n", "Label", "a   b"),
+            ("[Partition]\nLabel=a\\\n# between\n;and this\nb", "Label", "a b"),
+            ("[Partition]\nLabel=a\\\\\n", "Label", "a\\\\"),
+            ("[Partition]\nLabel=a\\\n\n", "Label", "a"),
+            ("[X-Mine]\nColour=red\nno equals sign\n[Partition]\nX-Colour=red\nLabel=a\n", "Label", "a"),
+        ] {
+            assert_eq!(assigned(text), one(key, value), "{text:?}");
+        }
+        for (text, place) in [
+            ("Label=a", "x.conf:1:1: before [Partition]"),
+            ("[Partition", "x.conf:1:1: a section without its ]"),
+            ("[Partition]\n [Partitions]", "x.conf:2:2: unknown section"),
+            ("[Partition]\nLabel", "x.conf:2:1: no = in this line"),
+            ("[Partition]\nLabel\\\n=\\\n a\n\nno", "x.conf:6:1: no = in this line"),
+        ] {
+            let said = assigned(text).unwrap_err();
+            assert!(said.starts_with(place), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_a_later_line_is_shown_in_that_line() {
+        let text = "[Partition]\nType=root\nWeight=\\\n# comment\n  heavy \\\n\n";
+        let source = Source { path: std::path::Path::new("x.conf"), text };
+        let mut refuse = |said: Assignment| match &said.key.value[..] {
+            "Weight" => said.value.place.refuse("no".to_owned()),
+            _ => Ok(()),
+        };
+        let said = assignments(source, &mut refuse).unwrap_err().to_string();
+        assert_eq!(said, "x.conf:5:3: no\n 5 |   heavy \\\n   |   ^^^^^");
+    }
+
+    #[test]
+    fn words_may_be_quoted() {
+        let read = |text| words(text).map(|words| words.join("|"));
+        assert_eq!(read(" /a  /b\t/c "), Ok("/a|/b|/c".to_owned()));
+        assert_eq!(read(r#""/a b" '/c "d' /e\ f /"g h"/i"#), Ok(r#"/a b|/c "d|/e f|/g h/i"#.to_owned()));
+        assert_eq!(read(""), Ok(String::new()));
+        assert_eq!(words("''").unwrap(), [""]);
+        assert!(words("/a \"/b").is_err());
+    }
+
+    #[test]
+    fn flags_may_be_in_any_digits() {
+        let source = Source { path: std::path::Path::new("x.conf"), text: "" };
+        let read = |text: &str| flags(&Placed { value: text.to_owned(), place: source.place(0..0) }).ok();
+        for (text, value) in [
+            ("0", 0),
+            ("4", 4),
+            ("0x8000000000000000", 1 << 63),
+            ("0b101", 5),
+            ("0o17", 15),
+            ("017", 15),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(read(text), Some(value), "{text}");
+        }
+        for text in ["", "-1", "+1", "0x", "0x+1", "08", "0b2", "1G", "18446744073709551616"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn specifiers_are_what_an_initrd_knows_and_stays_the_same() {
+        let label = |text: &str| expanded(text, Use::Label, surroundings());
+        let path = |text: &str| expanded(text, Use::Path, surroundings());
+        assert_eq!(label("%M-%o-%a-100%%"), Ok("box-my-os-arm64-100%".to_owned()));
+        assert_eq!(path("/%w/%v/[%B]"), Ok("/1.2 3/6.12.1-x/[]".to_owned()));
+        for letter in "ABvwbHlmTVxz".chars() {
+            let said = label(&format!("a%{letter}")).unwrap_err();
+            assert!(said.contains(&format!("%{letter}")), "{said}");
+        }
+        assert!(label("50%").unwrap_err().contains("%%"));
+        let nothing = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let nowhere = Surroundings { read: &nothing, ..surroundings() };
+        assert!(expanded("%o", Use::Path, nowhere).unwrap_err().contains("/etc/os-release cannot be read"));
+    }
+
+    #[test]
+    fn the_refused_keys_are_sorted_and_none_is_known() {
+        assert!(REFUSED.is_sorted_by_key(|(name, _)| *name));
+        assert!(REFUSED.iter().all(|(name, _)| !KEYS.contains(name)));
+    }
 }

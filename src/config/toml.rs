@@ -11,7 +11,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::place::{Place, Placed, Result, Source};
 use super::wish::{self, Wish, Words};
-use super::{BootDisk, Config, DEFAULT_WAIT, Declared, MAX_WEIGHT, Padding};
+use super::{BootDisk, Config, DEFAULT_WAIT, Declared, MAX_WEIGHT};
 use crate::filesystem::{self, Directory};
 use crate::partition_type::Architecture;
 use crate::text;
@@ -35,24 +35,18 @@ pub(super) fn parse<'a>(source: Source<'a>, architecture: Architecture, defined:
     if top.table.is_empty() {
         return top.place.refuse("nothing is declared: write a [boot-disk] and a [[partition]] section".to_owned());
     }
-    let mut warnings = Vec::new();
-    let partitions = match defined {
+    let mut config = Config { file: Some(source.path.to_owned()), ..Config::default() };
+    config.partitions = match defined {
         Some(defined) => top.without_partitions(defined)?,
-        None => {
-            let sections = top.tables("partition", PARTITION)?;
-            let wishes = sections.iter().map(|section| partition(section, architecture)).collect::<Result<Vec<_>>>()?;
-            wish::declare(&wishes, Words::Toml, &mut warnings)?
-        }
+        None => partitions(&top, architecture, &mut config.warnings)?,
     };
-    let boot_disk = top.table("boot-disk", BOOT_DISK)?.map(|section| boot_disk(&section, &partitions));
-    Ok(Config {
-        file: Some(source.path.to_owned()),
-        directories: Vec::new(),
-        boot_disk: boot_disk.unwrap_or(Ok(BootDisk::default()))?,
-        partitions,
-        tools: top.table("tools", &[])?.map_or(Ok(Vec::new()), |section| tools(&section))?,
-        warnings,
-    })
+    if let Some(section) = top.table("boot-disk", BOOT_DISK)? {
+        boot_disk(&section, &config.partitions, &mut config.boot_disk)?;
+    }
+    if let Some(section) = top.table("tools", &[])? {
+        tools(&section, &mut config.tools)?;
+    }
+    Ok(config)
 }
 
 const BOOT_DISK: &[&str] = &["labels", "device", "wait", "links", "allow-loop"];
@@ -81,74 +75,79 @@ const PARTITION: &[&str] = &[
     "default-subvolume",
 ];
 
-fn boot_disk(section: &Section, partitions: &[Declared]) -> Result<BootDisk> {
-    let labels = section.strings("labels")?.unwrap_or_default();
-    for Placed { value: label, place } in &labels {
-        match Label::declared(label) {
+fn boot_disk(section: &Section, partitions: &[Declared], boot_disk: &mut BootDisk) -> Result<()> {
+    for Placed { value: label, place } in section.strings("labels")?.unwrap_or_default() {
+        match Label::declared(&label) {
             Err(error) => return place.refuse(error.to_string()),
-            Ok(label) if partitions.iter().any(|partition| partition.label == label) => {
+            Ok(label) if partitions.iter().any(|declared| declared.is_known_by(&label)) => {
                 let message = format!(
-                    "\"{label}\" is a [[partition]], too: on a freshly flashed card it is not there yet, and the disk would \
+                    "\"{label}\" is a declared partition, too: on a freshly flashed card it is not there yet, and the disk would \
                      never be found; name only partitions of the image"
                 );
                 return place.refuse(message);
             }
-            Ok(_) => {}
+            Ok(_) => boot_disk.labels.push(label),
         }
     }
-    let device = section.string("device")?.map(|path| absolute(&path.value, &path.place)).transpose()?;
-    Ok(BootDisk {
-        labels: labels.into_iter().map(|label| label.value).collect(),
-        device,
-        wait: section.time("wait")?.unwrap_or(DEFAULT_WAIT),
-        links: section.boolean("links")?.is_some_and(|flag| flag.value),
-        allow_loop: section.boolean("allow-loop")?.is_some_and(|flag| flag.value),
-    })
+    boot_disk.device = section.string("device")?.map(|path| absolute(&path.value, &path.place)).transpose()?;
+    boot_disk.wait = section.time("wait")?.unwrap_or(DEFAULT_WAIT);
+    boot_disk.links = section.boolean("links")?.is_some_and(|flag| flag.value);
+    boot_disk.allow_loop = section.boolean("allow-loop")?.is_some_and(|flag| flag.value);
+    Ok(())
+}
+
+fn partitions(top: &Section, architecture: Architecture, warnings: &mut Vec<String>) -> Result<Vec<Declared>> {
+    let mut wishes = Vec::new();
+    for section in top.tables("partition", PARTITION)? {
+        wishes.push(partition(&section, architecture)?);
+    }
+    wish::declare(&wishes, Words::Toml, warnings)
 }
 
 fn partition<'a>(section: &Section<'a>, architecture: Architecture) -> Result<Wish<'a>> {
     let label = wish::label(section.required("label")?)?;
     let partition_type = wish::partition_type(section.required("type")?, architecture)?;
-    let weight = |key| section.integer(key, 0, i64::from(MAX_WEIGHT));
-    let size = |key| Ok(section.size(key)?.map(|size| size.value));
-    let flag = |key| Ok(section.boolean(key)?.map(|flag| flag.value));
-    Ok(Wish {
-        label: Some(label),
-        uuid: section.string("uuid")?.map(wish::uuid).transpose()?,
-        flags: section.bits("flags")?.unwrap_or(0),
-        no_auto: section.boolean("no-auto")?,
-        read_only: section.boolean("read-only")?,
-        format: section.string("format")?.map(wish::format).transpose()?,
-        fs_label: section.string("fs-label")?,
-        options: section.strings("mkfs-options")?.map(|options| {
-            let value = options.into_iter().map(|option| option.value).collect();
-            Placed { value, place: section.place_of("mkfs-options") }
-        }),
-        directories: section.directories("directories", wish::directory)?,
-        subvolumes: section.directories("subvolumes", wish::subvolume)?,
-        default_subvolume: section
-            .string("default-subvolume")?
-            .map(|path| path.map(|path| wish::path(&path)))
-            .transpose()?,
-        weight: weight("weight")?,
-        size_min: size("size-min")?,
-        size_max: section.size("size-max")?,
-        padding: Padding {
-            weight: weight("padding-weight")?.unwrap_or(0),
-            min: size("padding-min")?.unwrap_or(0),
-            max: None,
-        },
-        padding_max: section.size("padding-max")?,
-        priority: section.integer("priority", i64::from(i32::MIN), i64::from(i32::MAX))?.unwrap_or(0),
-        grow: flag("grow")?.unwrap_or(true),
-        grow_file_system: flag("grow-file-system")?,
-        factory_reset: flag("factory-reset")?.unwrap_or(false),
-        ..Wish::new(section.place.clone(), partition_type)
-    })
+    let mut wish = Wish::new(section.place.clone(), partition_type);
+    wish.label = Some(label);
+    // One after the other: a literal with as many ways to fail would be half of all code for configurations.
+    fill(section, &mut wish)?;
+    fill_content(section, &mut wish)?;
+    Ok(wish)
 }
 
-fn tools(section: &Section) -> Result<Vec<(String, PathBuf)>> {
-    let mut tools = Vec::new();
+fn fill<'a>(section: &Section<'a>, wish: &mut Wish<'a>) -> Result<()> {
+    wish.uuid = section.string("uuid")?.map(wish::uuid).transpose()?;
+    wish.flags = section.bits("flags")?.unwrap_or(0);
+    wish.no_auto = section.boolean("no-auto")?;
+    wish.read_only = section.boolean("read-only")?;
+    wish.weight = section.weight("weight")?;
+    wish.size_min = section.size("size-min")?.map(|size| size.value);
+    wish.size_max = section.size("size-max")?;
+    wish.padding.weight = section.weight("padding-weight")?.unwrap_or(0);
+    wish.padding.min = section.size("padding-min")?.map_or(0, |size| size.value);
+    wish.padding_max = section.size("padding-max")?;
+    wish.priority = section.integer("priority", i64::from(i32::MIN), i64::from(i32::MAX))?.unwrap_or(0);
+    wish.grow = section.boolean("grow")?.is_none_or(|flag| flag.value);
+    wish.grow_file_system = section.boolean("grow-file-system")?.map(|flag| flag.value);
+    wish.factory_reset = section.boolean("factory-reset")?.is_some_and(|flag| flag.value);
+    Ok(())
+}
+
+fn fill_content<'a>(section: &Section<'a>, wish: &mut Wish<'a>) -> Result<()> {
+    wish.format = section.string("format")?.map(wish::format).transpose()?;
+    wish.fs_label = section.string("fs-label")?;
+    wish.options = section.strings("mkfs-options")?.map(|options| {
+        let value = options.into_iter().map(|option| option.value).collect();
+        Placed { value, place: section.place_of("mkfs-options") }
+    });
+    wish.directories = section.directories("directories", wish::directory)?;
+    wish.subvolumes = section.directories("subvolumes", wish::subvolume)?;
+    let default = section.string("default-subvolume")?;
+    wish.default_subvolume = default.map(|path| path.map(|path| wish::path(&path))).transpose()?;
+    Ok(())
+}
+
+fn tools(section: &Section, tools: &mut Vec<(String, PathBuf)>) -> Result<()> {
     for (key, value) in section.table {
         let known = filesystem::tool_names().chain([UDEVADM]);
         if !known.clone().any(|tool| tool == key.get_ref()) {
@@ -160,7 +159,7 @@ fn tools(section: &Section) -> Result<Vec<(String, PathBuf)>> {
         let path = path.unwrap_or_else(|| section.wrong_type(value, key.get_ref(), "a string"))?;
         tools.push((key.get_ref().to_string(), path));
     }
-    Ok(tools)
+    Ok(())
 }
 
 fn absolute(path: &str, place: &Place) -> Result<PathBuf> {
@@ -233,13 +232,12 @@ impl<'a> Section<'a> {
         let Some(array) = value.get_ref().as_array() else {
             return self.wrong_type(value, key, &expected);
         };
-        array
-            .iter()
-            .map(|item| match item.get_ref().as_table() {
-                Some(table) => Section::new(format!("[[{key}]]"), self.source, item.span(), table, known),
-                None => self.wrong_type(item, key, &expected),
-            })
-            .collect()
+        let mut sections = Vec::new();
+        for item in array.iter() {
+            let Some(table) = item.get_ref().as_table() else { return self.wrong_type(item, key, &expected) };
+            sections.push(Section::new(format!("[[{key}]]"), self.source, item.span(), table, known)?);
+        }
+        Ok(sections)
     }
 
     fn string(&self, key: &str) -> Result<Option<Placed<'a, String>>> {
@@ -266,24 +264,30 @@ impl<'a> Section<'a> {
         let Some(array) = value.get_ref().as_array() else {
             return self.wrong_type(value, key, "a list of strings");
         };
-        let items = array.iter().map(|item| match item.get_ref().as_str() {
-            Some(text) if text.contains('\0') => {
-                self.source.place(item.span()).refuse(format!("{key} has a NUL character in it"))
+        let mut strings = Vec::new();
+        for item in array.iter() {
+            match item.get_ref().as_str() {
+                Some(text) if text.contains('\0') => {
+                    return self.source.place(item.span()).refuse(format!("{key} has a NUL character in it"));
+                }
+                Some(text) => strings.push(self.placed(text.to_owned(), item)),
+                None => return self.wrong_type(item, key, "a list of strings"),
             }
-            Some(text) => Ok(self.placed(text.to_owned(), item)),
-            None => self.wrong_type(item, key, "a list of strings"),
-        });
-        items.collect::<Result<Vec<_>>>().map(Some)
+        }
+        Ok(Some(strings))
     }
 
     /// A list of what `read` makes of each string.
     fn directories(
         &self,
         key: &str,
-        read: impl Fn(&str) -> std::result::Result<Directory, String>,
+        read: fn(&str) -> std::result::Result<Directory, String>,
     ) -> Result<Vec<Placed<'a, Directory>>> {
-        let strings = self.strings(key)?.unwrap_or_default();
-        strings.into_iter().map(|text| text.map(|text| read(&text))).collect()
+        let mut directories = Vec::new();
+        for text in self.strings(key)?.unwrap_or_default() {
+            directories.push(text.map(|text| read(&text))?);
+        }
+        Ok(directories)
     }
 
     fn boolean(&self, key: &str) -> Result<Option<Placed<'a, bool>>> {
@@ -309,6 +313,10 @@ impl<'a> Section<'a> {
             Some(number) => Ok(Some(number)),
             None => self.place_of(key).refuse(format!("{key} is {integer}, it may be {min} to {max}")),
         }
+    }
+
+    fn weight(&self, key: &str) -> Result<Option<u32>> {
+        self.integer(key, 0, i64::from(MAX_WEIGHT))
     }
 
     /// 64 bits as an integer.

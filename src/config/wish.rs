@@ -152,6 +152,7 @@ fn label_by_type(partition_type: Guid, wishes: &[Wish], declared: &[Declared]) -
 fn one(wish: &Wish, label: Label, identity: Identity, words: Words, warnings: &mut Vec<String>) -> Result<Declared> {
     let content = content(wish, &label, words, warnings)?;
     let (size_min, size_max) = sizes(wish, &label, content.as_ref(), words, warnings)?;
+    let padding = padding(wish, words)?;
     let read_only = wish.read_only.as_ref().map(|read_only| read_only.value);
     Ok(Declared {
         attributes: attributes(wish, words, warnings),
@@ -163,7 +164,7 @@ fn one(wish: &Wish, label: Label, identity: Identity, words: Words, warnings: &m
         weight: wish.weight.unwrap_or(DEFAULT_WEIGHT),
         size_min,
         size_max,
-        padding: padding(wish, words)?,
+        padding,
         priority: wish.priority,
         grow: wish.grow,
         grow_file_system: wish.grow && wish.grow_file_system.unwrap_or(true) && read_only != Some(true),
