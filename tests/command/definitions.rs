@@ -218,19 +218,31 @@ fn both_front_ends_declare_the_same() {
     assert!(every.iter().all(|declared| declared.grow));
 }
 
+/// Reads definitions of a text each, without drop-ins.
+fn declared_by(texts: &[&str]) -> Vec<Declared> {
+    let file = |text: &&str| TextFile { path: "x.conf".into(), content: format!("[Partition]\n{text}\n").into_bytes() };
+    let definitions: Vec<_> = texts.iter().map(|text| Definition { file: file(text), drop_ins: Vec::new() }).collect();
+    let nothing = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+    let surroundings = Surroundings { architecture: Architecture::by_name("arm64").unwrap(), read: &nothing };
+    config::read_definitions(&definitions, None, surroundings).unwrap().partitions
+}
+
+#[test]
+fn sizes_are_rounded_as_systemd_repart_rounds_them() {
+    let text = "Type=var\nSizeMinBytes=10485761\nSizeMaxBytes=20971521\nPaddingMinBytes=1\nPaddingMaxBytes=8191";
+    let declared = declared_by(&[text]).remove(0);
+    assert_eq!((declared.size_min, declared.size_max), (10_489_856, Some(20_971_520)));
+    assert_eq!((declared.padding.min, declared.padding.max), (4096, Some(4096)));
+}
+
 #[test]
 fn a_definition_without_a_label_is_called_by_its_type() {
     let texts =
         ["Type=home", "Type=home", "Type=usr", "Type=1b5fd6d3-1d2f-4b0a-8b3a-1f0f9ee3b6a4", "Type=var\nLabel=home-2"];
-    let files = texts.iter().map(|text| format!("[Partition]\n{text}\n"));
-    let file = |text: String| TextFile { path: "x.conf".into(), content: text.into_bytes() };
-    let definitions: Vec<_> = files.map(|text| Definition { file: file(text), drop_ins: Vec::new() }).collect();
-    let nothing = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
-    let surroundings = Surroundings { architecture: Architecture::by_name("arm64").unwrap(), read: &nothing };
-    let config = config::read_definitions(&definitions, None, surroundings).unwrap();
-    let labels: Vec<String> = config.partitions.iter().map(|declared| declared.label.to_string()).collect();
+    let partitions = declared_by(&texts);
+    let labels: Vec<String> = partitions.iter().map(|declared| declared.label.to_string()).collect();
     // Not the name that somebody has asked for.
     assert_eq!(labels, ["home", "home-3", "usr-arm64", "linux", "home-2"]);
     let by_type = |declared: &Declared| declared.identity == config::Identity::Type;
-    assert_eq!(config.partitions.iter().map(by_type).collect::<Vec<_>>(), [true, true, true, true, false]);
+    assert_eq!(partitions.iter().map(by_type).collect::<Vec<_>>(), [true, true, true, true, false]);
 }
