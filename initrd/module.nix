@@ -50,7 +50,39 @@ let
     SizeMinBytes = "size-min";
     SizeMaxBytes = "size-max";
     Priority = "priority";
+    UUID = "uuid";
+    PaddingWeight = "padding-weight";
+    PaddingMinBytes = "padding-min";
+    PaddingMaxBytes = "padding-max";
+    MakeDirectories = "directories";
+    Subvolumes = "subvolumes";
+    DefaultSubvolume = "default-subvolume";
+    Flags = "flags";
+    NoAuto = "no-auto";
+    ReadOnly = "read-only";
+    GrowFileSystem = "grow-file-system";
+    FactoryReset = "factory-reset";
   };
+
+  texts = [
+    "Label"
+    "Type"
+    "Format"
+    "UUID"
+    "DefaultSubvolume"
+  ];
+
+  lists = [
+    "MakeDirectories"
+    "Subvolumes"
+  ];
+
+  booleans = [
+    "NoAuto"
+    "ReadOnly"
+    "GrowFileSystem"
+    "FactoryReset"
+  ];
 
   # repart.d(5) takes numbers as text, too.
   number =
@@ -60,11 +92,34 @@ let
     else
       value;
 
+  # What is no word for yes or no stays, and fails in the check.
+  boolean =
+    value:
+    if value == "yes" || value == "true" || value == "on" then
+      true
+    else if value == "no" || value == "false" || value == "off" then
+      false
+    else
+      value;
+
+  converted =
+    key: value:
+    if builtins.elem key texts then
+      value
+    else if builtins.elem key booleans then
+      boolean value
+    else if builtins.elem key lists && builtins.isString value then
+      filter (word: word != "") (lib.splitString " " value)
+    else if builtins.elem key lists then
+      value
+    else
+      number value;
+
   fromDefinition =
     definition:
     lib.mapAttrs' (key: value: {
       name = repartKeys.${key};
-      value = if key == "Label" || key == "Type" || key == "Format" then value else number value;
+      value = converted key value;
     }) (lib.filterAttrs (key: _: repartKeys ? ${key}) definition);
 
   # By file name, as systemd-repart does: "-" sorts before ".".
@@ -242,6 +297,8 @@ let
   # --- the unit ---
 
   partitionModule = {
+    # Its other words are as they are, and `makeroom check` knows them.
+    freeformType = types.attrsOf types.anything;
     options = {
       label = mkOption {
         type = types.str;

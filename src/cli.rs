@@ -21,6 +21,9 @@ Usage: makeroom apply|plan|check|locate [OPTION...]
   locate  name the boot disk and the evidence for it
 
   -c, --config FILE      TOML [default: /etc/makeroom.toml]
+      --definitions DIR  partitions from the repart.d(5) files of a directory;
+                         again for more [default, where there is no TOML: the
+                         directories of systemd-repart]
       --disk PATH        a disk (a partition means its whole disk) or an image
                          file [default: what [boot-disk] describes]
       --architecture A   what types root and usr mean [default: this machine's]
@@ -39,7 +42,7 @@ Usage: makeroom apply|plan|check|locate [OPTION...]
 
 On the kernel command line, for runs without --disk: makeroom=off,
 makeroom=plan, makeroom.disk=PATH, and, in an initrd, systemd.factory_reset=1.
-Sizes: bytes, or a number with K, M, G, T or P (base 1024).
+Sizes: bytes, or a number with K, M, G, T, P or E (base 1024).
 Exit status: 0 done or nothing missing, 64 usage, 65 the disk contradicts
 the declaration, 69 disk not found, 73 does not fit or a tool is missing,
 74 I/O or mkfs failed, 75 busy, 77 no permission, 78 configuration wrong.
@@ -61,8 +64,10 @@ pub enum Request {
 pub struct Invocation {
     /// Which command.
     pub command: Command,
-    /// The configuration.
-    pub config: PathBuf,
+    /// The configuration, where one is named.
+    pub config: Option<PathBuf>,
+    /// Directories of definitions, where some are named.
+    pub definitions: Vec<PathBuf>,
     /// The disk or image to work on.
     pub disk: Option<PathBuf>,
     /// A boot has started it: its disk may yet have to appear.
@@ -97,9 +102,6 @@ pub enum Command {
     Locate,
 }
 
-/// The default of `--config`.
-pub const DEFAULT_CONFIG: &str = "/etc/makeroom.toml";
-
 /// A command line that is not understood. Exit status 64.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
@@ -123,7 +125,8 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
     let mut options = Invocation {
         command: Command::Check,
         is_boot: false,
-        config: DEFAULT_CONFIG.into(),
+        config: None,
+        definitions: Vec::new(),
         disk: None,
         boot_disk: None,
         architecture: Architecture::native(),
@@ -141,7 +144,8 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             Arg::Short('V') | Arg::Long("version") => return Ok(Request::Version),
             Arg::Value(word) if command.is_none() => command = Some(command_named(&word.to_string_lossy())?),
             Arg::Value(word) => return Err(excess(&word.to_string_lossy())),
-            Arg::Short('c') | Arg::Long("config") => options.config = parser.value().map_err(words)?.into(),
+            Arg::Short('c') | Arg::Long("config") => options.config = Some(parser.value().map_err(words)?.into()),
+            Arg::Long("definitions") => options.definitions.push(parser.value().map_err(words)?.into()),
             Arg::Short('v') | Arg::Long("verbose") => options.verbose = true,
             Arg::Long("json") => options.json = true,
             Arg::Long("factory-reset") => options.factory_reset = true,
@@ -238,8 +242,9 @@ fn kernel_words(line: &str) -> Vec<String> {
     words
 }
 
-const LONG_OPTIONS: [&str; 12] = [
+const LONG_OPTIONS: [&str; 13] = [
     "config",
+    "definitions",
     "disk",
     "architecture",
     "size",

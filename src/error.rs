@@ -44,6 +44,12 @@ pub enum Error {
          with --disk", .0.display()
     )]
     NoBootDisk(PathBuf),
+    #[error(
+        "no disk is named, and definitions cannot name one: write a file with [boot-disk] labels of partitions that \
+         only the boot disk has, and name it with --config, or name the disk with --disk, or with makeroom.disk= on \
+         the kernel command line"
+    )]
+    NoBootDiskInDefinitions,
     #[error(transparent)]
     BootDisk(#[from] boot_disk::Error),
     #[error("reading the kernel command line: {0}")]
@@ -89,8 +95,12 @@ impl Error {
             }
             Error::BootDisk(boot_disk::Error::Denied { .. }) => Exit::NoPermission,
             Error::BootDisk(_) | Error::Twin { .. } => Exit::Unavailable,
-            Error::Config(config::Error::Unreadable { reason, .. }) if denied(reason) => Exit::NoPermission,
-            Error::Config(_) | Error::NoBootDisk(_) => Exit::Config,
+            Error::Config(
+                config::Error::Unreadable { reason, .. }
+                | config::Error::NoDirectory { reason, .. }
+                | config::Error::UnreadableDefinition { reason, .. },
+            ) if denied(reason) => Exit::NoPermission,
+            Error::Config(_) | Error::NoBootDisk(_) | Error::NoBootDiskInDefinitions => Exit::Config,
             Error::Open(reason) | Error::OpenNamed { reason, .. } => opening(reason),
             Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,

@@ -56,7 +56,7 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     let config = read_config(invocation)?;
     report.warnings.extend(config.partitions.is_empty().then(|| "no partition is declared".to_owned()));
     if invocation.command == Command::Check {
-        return Ok(checked(invocation, &config, report));
+        return Ok(checked(&config, report));
     }
     let search = search(invocation, &config);
     let Some(mut found) = find_disk(invocation, &config, &search, report)? else {
@@ -185,13 +185,14 @@ fn with_boot_arguments(invocation: &Invocation) -> Result<Option<Invocation>, Er
     Ok(Some(invocation))
 }
 
-fn checked(invocation: &Invocation, config: &Config, report: &mut Report) -> String {
+fn checked(config: &Config, report: &mut Report) -> String {
     report.warnings.extend(config.warnings.iter().cloned());
     let labels: Vec<String> = config.partitions.iter().map(|partition| partition.label.to_string()).collect();
     let declares = if labels.is_empty() { "nothing".to_owned() } else { labels.join(", ") };
     let tools = tools_of(config).join(", ");
     let needs = if tools.is_empty() { tools } else { format!("; needs {tools}") };
-    format!("{} is valid: it declares {declares}{needs}", invocation.config.display())
+    let sources: Vec<String> = config.sources().map(|path| text::escape(&path.to_string_lossy())).collect();
+    format!("{} is valid: it declares {declares}{needs}", sources.join(" with "))
 }
 
 /// What an initrd has to have for a configuration: names, or the paths that it gives.
@@ -350,15 +351,17 @@ fn shown(disk: &mut dyn Disk) -> Vec<Partition> {
 }
 
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {
-    let path = &invocation.config;
-    let content = kernel::read_file(path, config::MAX_FILE_SIZE + 1)
-        .map_err(|reason| config::Error::Unreadable { path: path.clone(), reason })?;
-    let config = config::read(path, &content, invocation.architecture)?;
+    let config = config::find(invocation.config.as_deref(), &invocation.definitions, invocation.architecture)?;
     let is_named = invocation.disk.is_some() || invocation.boot_disk.is_some();
-    if !config.boot_disk.names_a_disk() && !is_named {
-        return Err(Error::NoBootDisk(path.clone()));
+    if config.boot_disk.names_a_disk() || is_named {
+        return Ok(config);
     }
-    Ok(config)
+    match config.file.clone() {
+        Some(path) => Err(Error::NoBootDisk(path)),
+        // Definitions never say it; what they do say can be checked.
+        None if invocation.command == Command::Check => Ok(config),
+        None => Err(Error::NoBootDiskInDefinitions),
+    }
 }
 
 /// The sector size for which there is a table; where there is one for each, somebody must say which is meant.

@@ -35,15 +35,67 @@ pub const SWAP: Guid = Guid::from_u128(0x0657fd6d_a4ab_43c4_84e5_0933c84b4f4f);
 /// The EFI system partition.
 pub const ESP: Guid = Guid::from_u128(0xc12a7328_f81f_11d2_ba4b_00a0c93ec93b);
 
-/// GPT attribute bits of a new partition: bit 59 (grow the file system) on the types that systemd mounts and
-/// that are not read-only by nature, as systemd-repart sets it.
-pub fn default_attributes(guid: Guid) -> u64 {
-    const GROW_FILE_SYSTEM: u64 = 1 << 59;
-    let grows = name_of(guid).is_some_and(|name| match name.split('-').next().unwrap_or_default() {
-        "root" | "usr" => name.split('-').all(|word| word != "verity"),
-        first => matches!(first, "home" | "srv" | "var" | "tmp" | "xbootldr") && first == name,
-    });
-    if grows { GROW_FILE_SYSTEM } else { 0 }
+/// The XBOOTLDR partition.
+pub const XBOOTLDR: Guid = Guid::from_u128(0xbc13c2ff_59e6_4262_a352_b275fd6f7172);
+
+/// What somebody wants of the attributes that have a meaning for some types only; where nothing is wanted, the type
+/// decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Bit 63: not mounted unless somebody asks.
+    pub no_auto: Option<bool>,
+    /// Bit 60: mounted read-only.
+    pub read_only: Option<bool>,
+    /// Bit 59: the file system is made as large as the partition.
+    pub grow_file_system: Option<bool>,
+}
+
+/// GPT attribute bits of a new partition: `bits`, and over them what `flags` say where the type knows it, as
+/// systemd-repart sets them. Without a wish, what is read-only by nature is so, and what systemd mounts for writing grows.
+pub fn attributes(guid: Guid, bits: u64, flags: Flags) -> u64 {
+    let read_only = flags.read_only.or(is_verity(guid).then_some(true));
+    let grows = flags.grow_file_system.or((read_only != Some(true)).then_some(true));
+    [
+        (63, flags.no_auto.filter(|_| knows_no_auto(guid))),
+        (60, read_only.filter(|_| knows_read_only(guid))),
+        (59, grows.filter(|_| is_mounted(guid))),
+    ]
+    .into_iter()
+    .fold(bits, |bits, (bit, flag)| match flag {
+        Some(true) => bits | 1 << bit,
+        Some(false) => bits & !(1 << bit),
+        None => bits,
+    })
+}
+
+/// Whether "not mounted unless somebody asks" means anything for a type.
+pub fn knows_no_auto(guid: Guid) -> bool {
+    is_mounted(guid) || guid == SWAP || kind_of(guid).is_some_and(|(_, suffix)| suffix == "verity")
+}
+
+/// Whether "mounted read-only" means anything for a type.
+pub fn knows_read_only(guid: Guid) -> bool {
+    is_mounted(guid) || is_verity(guid)
+}
+
+/// Whether systemd mounts it for writing, unless told otherwise.
+fn is_mounted(guid: Guid) -> bool {
+    const MOUNTED: [&str; 7] = ["root", "usr", "home", "srv", "var", "tmp", "xbootldr"];
+    kind_of(guid).is_some_and(|(kind, suffix)| suffix.is_empty() && MOUNTED.contains(&&kind[..]))
+}
+
+fn is_verity(guid: Guid) -> bool {
+    kind_of(guid).is_some_and(|(_, suffix)| !suffix.is_empty())
+}
+
+/// The name of a type without an architecture, and what is for verity in it.
+fn kind_of(guid: Guid) -> Option<(String, &'static str)> {
+    let name = name_of(guid)?;
+    let suffix = ["verity-sig", "verity"].into_iter().find(|suffix| name.ends_with(suffix)).unwrap_or("");
+    match name.split('-').next() {
+        Some(kind @ ("root" | "usr")) => Some((kind.to_owned(), suffix)),
+        _ => Some((name, "")),
+    }
 }
 
 /// A processor architecture by systemd's name for it.
@@ -79,6 +131,11 @@ impl Architecture {
             other => other,
         };
         ARCHITECTURES.iter().map(|(known, _)| *known).find(|known| *known == name).map(Architecture)
+    }
+
+    /// Systemd's name for it.
+    pub fn name(self) -> &'static str {
+        self.0
     }
 
     /// All names, for suggestions.
@@ -226,13 +283,29 @@ mod tests {
     }
 
     #[test]
-    fn the_grow_bit_goes_to_what_systemd_repart_gives_it() {
-        let bit = |name| default_attributes(by_name(name, Architecture::native()).unwrap());
+    fn the_attributes_are_those_that_systemd_repart_gives() {
+        let by_name = |name| by_name(name, Architecture::native()).unwrap();
+        let bits = |name, flags| attributes(by_name(name), 0, flags) >> 59;
+        let plain = Flags::default();
         for name in ["root", "usr", "home", "srv", "var", "tmp", "xbootldr"] {
-            assert_eq!(bit(name), 1 << 59, "{name}");
+            assert_eq!(bits(name, plain), 0b00001, "{name}");
+            assert_eq!(bits(name, Flags { read_only: Some(true), ..plain }), 0b00010, "{name}");
+            assert_eq!(bits(name, Flags { no_auto: Some(true), ..plain }), 0b10001, "{name}");
+            assert_eq!(bits(name, Flags { grow_file_system: Some(false), ..plain }), 0, "{name}");
         }
-        for name in ["esp", "swap", "linux-generic", "user-home", "root-verity", "usr-verity-sig"] {
-            assert_eq!(bit(name), 0, "{name}");
+        for name in ["esp", "swap", "linux-generic", "user-home"] {
+            let all = Flags { no_auto: Some(true), read_only: Some(true), grow_file_system: Some(true) };
+            assert_eq!(bits(name, plain), 0, "{name}");
+            assert_eq!(bits(name, all), if name == "swap" { 0b10000 } else { 0 }, "{name}");
         }
+        for name in ["root-verity", "usr-verity-sig"] {
+            assert_eq!(bits(name, plain), 0b00010, "{name}");
+            assert_eq!(bits(name, Flags { read_only: Some(false), ..plain }), 0, "{name}");
+            let no_auto = Flags { no_auto: Some(true), ..plain };
+            assert_eq!(bits(name, no_auto), if name == "root-verity" { 0b10010 } else { 0b00010 }, "{name}");
+        }
+        let none = Flags { no_auto: Some(false), read_only: Some(false), grow_file_system: Some(false) };
+        assert_eq!(attributes(by_name("home"), u64::MAX, none), !(1 << 63 | 1 << 60 | 1 << 59));
+        assert_eq!(attributes(by_name("esp"), u64::MAX, none), u64::MAX, "where they mean nothing, they stay");
     }
 }

@@ -12,19 +12,28 @@ pub fn escape(text: &str) -> String {
 
 /// The candidate that `word` most likely was meant to be, when one is near enough to be worth naming.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(word, &candidates.into_iter().collect::<Vec<_>>())
+}
+
+// Not generic: a copy for each kind of list would be most of what is linked for it.
+fn nearest_of<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
-        .into_iter()
-        .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
+        .iter()
+        .map(|candidate| (strsim::osa_distance(word, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
         .min()
         .map(|(_, candidate)| candidate)
 }
 
 /// `: did you mean "x"?`, or the list of what there is when nothing is near.
-pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match nearest(word, known.clone()) {
+pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    suggestion_of(word, &known.into_iter().collect::<Vec<_>>())
+}
+
+fn suggestion_of(word: &str, known: &[&str]) -> String {
+    match nearest_of(word, known) {
         Some(near) => format!("did you mean \"{near}\"?"),
-        None => format!("known are: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        None => format!("known are: {}", known.join(", ")),
     }
 }
 

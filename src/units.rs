@@ -50,7 +50,7 @@ impl Extent {
 pub enum UnitError {
     /// Not a number with one of the known suffixes.
     #[error(
-        "\"{0}\" is not a size: write bytes, or a number with B, K, M, G, T or P (base 1024), such as \"512M\" or \"1.5GiB\""
+        "\"{0}\" is not a size: write bytes, or a number with B, K, M, G, T, P or E (base 1024), such as \"512M\" or \"1.5GiB\""
     )]
     Size(String),
     /// More bytes than a u64 holds.
@@ -61,7 +61,7 @@ pub enum UnitError {
     Time(String),
 }
 
-/// Reads a size: digits, an optional fraction, an optional unit of base 1024 (`B K M G T P`, each with an
+/// Reads a size: digits, an optional fraction, an optional unit of base 1024 (`B K M G T P E`, each with an
 /// optional `iB`). A fraction that does not give whole bytes is rounded down.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let bad = || UnitError::Size(crate::text::escape(text));
@@ -74,6 +74,7 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
         "G" | "GIB" => 30,
         "T" | "TIB" => 40,
         "P" | "PIB" => 50,
+        "E" | "EIB" => 60,
         _ => return Err(bad()),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
@@ -300,6 +301,7 @@ mod tests {
             ("0.5m", 1 << 19),
             ("2TiB", 2 << 40),
             ("16383P", 16383 << 50),
+            ("15.5E", 31 << 59),
             ("0.1K", 102),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
@@ -307,7 +309,7 @@ mod tests {
         for text in ["", "G", "-1", "1.G", ".5G", "1KB", "1.2.3M", "1e3", "0x10", "10 Q", "1_000"] {
             assert!(matches!(parse_size(text), Err(UnitError::Size(_))), "{text}");
         }
-        for text in ["16384P", "99999999999999999999", "99999999999999999999T"] {
+        for text in ["16384P", "16E", "99999999999999999999", "99999999999999999999T"] {
             assert!(matches!(parse_size(text), Err(UnitError::TooLarge(_))), "{text}");
         }
     }

@@ -82,6 +82,11 @@ fn any_text_is_a_configuration_or_a_clear_error() {
 }
 
 #[test]
+fn any_text_is_a_definition_or_a_clear_error() {
+    replay("definitions");
+}
+
+#[test]
 fn any_efi_variable_leads_to_a_disk_or_says_nothing() {
     replay("efi");
 }
@@ -105,5 +110,11 @@ fn the_largest_configuration_does_not_fill_the_memory() {
             let text = format!("{start}{}", piece.repeat((length - start.len()) / piece.len()));
             run("config", &format!("{start}{piece}..."), text.as_bytes());
         }
+    }
+    for piece in ["\\\n", "MakeDirectories=/a\n", "/a ", "a=", "%o", "[", "=\n", "#\\\n"] {
+        let start = "[Partition]\nType=home\nFormat=btrfs\nSubvolumes=";
+        let length = usize::try_from(MAX_FILE_SIZE).unwrap();
+        let text = format!("{start}{}", piece.repeat((length - start.len()) / piece.len()));
+        run("definitions", &format!("{start}{piece}..."), text.as_bytes());
     }
 }

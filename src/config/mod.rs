@@ -1,19 +1,32 @@
 //! What is declared: the wishes of a configuration, checked and with their defaults filled in.
 //!
-//! Knows no disk. `toml` reads the one file format there is; what it yields is the same for every front end.
+//! Knows no disk. Two front ends, `toml` and `repart_d`, read texts into the same wishes; `wish` has the rules that make
+//! a [`Declared`] of each, `place` says where a mistake is, `files` which files count.
 
+mod files;
+mod place;
+mod repart_d;
 mod toml;
+mod wish;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::filesystem::Content;
 use crate::partition_type::Architecture;
+use crate::text;
 use crate::units::{Guid, KIB, Label, MIB};
+use place::Source;
+
+pub use files::{SEARCH_PATH, find};
 
 /// A whole configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
+    /// The file that it was read from, where it was one.
+    pub file: Option<PathBuf>,
+    /// The directories of definitions that it was read from.
+    pub directories: Vec<PathBuf>,
     /// `[boot-disk]`; where it names no disk, only `--disk` can.
     pub boot_disk: BootDisk,
     /// `[[partition]]`, in the order of the file, which is the order on the disk.
@@ -25,6 +38,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// What it was read from.
+    pub fn sources(&self) -> impl Iterator<Item = &PathBuf> {
+        self.file.iter().chain(&self.directories)
+    }
+
     /// The path that `[tools]` gives for a tool.
     pub fn tool(&self, name: &str) -> Option<PathBuf> {
         self.tools.iter().find(|(tool, _)| tool == name).map(|(_, path)| path.clone())
@@ -95,6 +113,13 @@ pub struct Declared {
     pub factory_reset: bool,
 }
 
+impl Declared {
+    /// Whether this label is what it is known by.
+    fn is_known_by(&self, label: &Label) -> bool {
+        self.identity == Identity::Label && self.label == *label
+    }
+}
+
 /// What tells a declared partition from the others on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -126,11 +151,16 @@ pub const DEFAULT_SIZE_MIN: u64 = 10 * MIB;
 /// bytes, and a small board has to have them.
 pub const MAX_FILE_SIZE: u64 = 128 * KIB;
 
+/// Most files of definitions, drop-ins included: as many as a GPT usually has entries.
+pub const MAX_FILES: usize = 128;
+/// The configuration unless another is named.
+pub const DEFAULT_CONFIG: &str = "/etc/makeroom.toml";
+
 /// A configuration that cannot be used. Every variant ends the run with exit status 78 before any disk is opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read at all.
-    #[error("cannot read the configuration {}: {reason}; --config names another", path.display())]
+    #[error("cannot read the configuration {}: {reason}; --config names another", shown(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -138,15 +168,41 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// More than [`MAX_FILE_SIZE`].
-    #[error(
-        "{} is larger than {MAX_FILE_SIZE} bytes: that is not a makeroom configuration", path.display()
-    )]
+    #[error("{} is larger than {MAX_FILE_SIZE} bytes: that is not a makeroom configuration", shown(path))]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
+    /// A directory of definitions that is named and cannot be listed.
+    #[error("cannot read the definitions in {}: {reason}; name the directory that has the *.conf files", shown(path))]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// A definition or a drop-in could not be read.
+    #[error("cannot read {}: {reason}; a definition that nobody wants is empty, or a link to /dev/null", shown(path))]
+    UnreadableDefinition {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// More than [`MAX_FILES`].
+    #[error("{}: there are more than {MAX_FILES} definitions and drop-ins: are these for one disk?", shown(path))]
+    TooManyFiles {
+        /// The first that is too much.
+        path: PathBuf,
+    },
+    /// Nothing is named, and nothing is where it would be looked for.
+    #[error(
+        "there is no configuration: neither {DEFAULT_CONFIG} nor a *.conf file in {}; write one, or name another with \
+         --config or --definitions", SEARCH_PATH.join(", ")
+    )]
+    Nothing,
     /// A mistake at one place of the file, with the line it is in.
-    #[error("{}:{line}:{column}: {message}{excerpt}", path.display())]
+    #[error("{}:{line}:{column}: {message}{excerpt}", shown(path))]
     At {
         /// The file.
         path: PathBuf,
@@ -161,65 +217,64 @@ pub enum Error {
     },
 }
 
+/// A file by its name and content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextFile {
+    /// For messages.
+    pub path: PathBuf,
+    /// All of it, or more than [`MAX_FILE_SIZE`].
+    pub content: Vec<u8>,
+}
+
+/// A definition of repart.d(5): its file and its drop-ins, in the order in which they count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// `NAME.conf`.
+    pub file: TextFile,
+    /// `NAME.conf.d/*.conf`.
+    pub drop_ins: Vec<TextFile>,
+}
+
+/// What a configuration may depend on beside its own text.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// What `root` and `usr` mean.
+    pub architecture: Architecture,
+    /// Reads a file of the system: where a specifier asks for it, and only then.
+    pub read: &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>,
+}
+
+impl From<Box<Error>> for Error {
+    fn from(error: Box<Error>) -> Error {
+        *error
+    }
+}
+
 /// Reads a configuration from the text of a file. `path` is for messages; `root` and `usr` are those of
 /// `architecture`.
 pub fn read(path: &Path, content: &[u8], architecture: Architecture) -> Result<Config, Error> {
-    if content.len() as u64 > MAX_FILE_SIZE {
-        return Err(Error::TooLarge { path: path.to_owned() });
-    }
-    let text = str::from_utf8(content).map_err(|error| {
-        let valid = str::from_utf8(&content[..error.valid_up_to()]).unwrap_or_default();
-        let (line, column) = line_and_column(valid, valid.len());
-        let message = format!("byte 0x{:02x} is not UTF-8: is this a text file?", content[valid.len()]);
-        Error::At { path: path.to_owned(), line, column, message, excerpt: String::new() }
-    })?;
-    toml::parse(text, architecture).map_err(|problem| problem.at(path, text))
+    toml::parse(Source::new(path, content)?, architecture, None).map_err(|error| *error)
 }
 
-/// A mistake at a byte range of the text, before it is put into words for people.
-struct Problem {
-    span: std::ops::Range<usize>,
-    message: String,
+/// Reads definitions, and the rest from `file` where there is one: a configuration without partitions.
+pub fn read_definitions(
+    definitions: &[Definition],
+    file: Option<&TextFile>,
+    surroundings: Surroundings,
+) -> Result<Config, Error> {
+    let mut warnings = Vec::new();
+    let partitions = repart_d::parse(definitions, surroundings, &mut warnings)?;
+    let Some(file) = file else {
+        return Ok(Config { partitions, warnings, ..Config::default() });
+    };
+    let place = definitions.first().map_or("--definitions".to_owned(), |first| shown(&first.file.path));
+    let defined = toml::Defined { partitions, place };
+    let mut config = toml::parse(Source::new(&file.path, &file.content)?, surroundings.architecture, Some(defined))?;
+    config.warnings.splice(0..0, warnings);
+    Ok(config)
 }
 
-impl Problem {
-    fn at(self, path: &Path, text: &str) -> Error {
-        let start = text.floor_char_boundary(self.span.start.min(text.len()));
-        let (line, column) = line_and_column(text, start);
-        let length = text[start..text.floor_char_boundary(self.span.end.clamp(start, text.len()))].chars().count();
-        let excerpt = excerpt(text.lines().nth(line - 1).unwrap_or_default(), line, column, length);
-        Error::At { path: path.to_owned(), line, column, message: self.message, excerpt }
-    }
-}
-
-fn line_and_column(text: &str, at: usize) -> (usize, usize) {
-    let before = &text[..at];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
-
-/// The line and a mark below it. A long line is shown around the mark only: consoles are narrow.
-fn excerpt(line: &str, number: usize, column: usize, length: usize) -> String {
-    if line.is_empty() {
-        return String::new();
-    }
-    const WIDTH: usize = 64;
-    let skip = if column > WIDTH { column - WIDTH / 2 } else { 0 };
-    let shown: String = line
-        .chars()
-        .skip(skip)
-        .take(WIDTH)
-        .map(|c| {
-            if c == '\t' {
-                ' '
-            } else if crate::text::escape(c.encode_utf8(&mut [0; 4])).len() > c.len_utf8() {
-                '?'
-            } else {
-                c
-            }
-        })
-        .collect();
-    let gutter = number.to_string();
-    let mark = "^".repeat(length.clamp(1, WIDTH - (column - 1 - skip).min(WIDTH - 1)));
-    format!("\n {gutter} | {shown}\n {} | {}{mark}", " ".repeat(gutter.len()), " ".repeat(column - 1 - skip))
+/// A path for people.
+fn shown(path: &Path) -> String {
+    text::escape(&path.to_string_lossy())
 }

@@ -9,258 +9,209 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::{
-    BootDisk, Config, DEFAULT_SIZE_MIN, DEFAULT_WAIT, DEFAULT_WEIGHT, Declared, Identity, MAX_WEIGHT, Padding, Problem,
-};
-use crate::filesystem::{self, Content, Format};
-use crate::partition_type::{self, Architecture};
+use super::place::{Place, Placed, Result, Source};
+use super::wish::{self, Wish, Words};
+use super::{BootDisk, Config, DEFAULT_WAIT, Declared, MAX_WEIGHT};
+use crate::filesystem::{self, Directory};
+use crate::partition_type::Architecture;
 use crate::text;
 use crate::tools::UDEVADM;
-use crate::units::{self, Guid, Label, show_exact};
+use crate::units::{self, Label};
 
-type Result<T> = std::result::Result<T, Problem>;
+/// Partitions that are declared elsewhere, and where.
+pub(super) struct Defined {
+    pub partitions: Vec<Declared>,
+    pub place: String,
+}
 
-/// A string of the file and its place.
-type Placed = (String, Range<usize>);
-
-/// Reads a whole configuration.
-pub(super) fn parse(text: &str, architecture: Architecture) -> Result<Config> {
-    let document = DeTable::parse(text).map_err(|error| {
+/// Reads a whole configuration. Where there are definitions, the partitions are theirs.
+pub(super) fn parse<'a>(source: Source<'a>, architecture: Architecture, defined: Option<Defined>) -> Result<Config> {
+    let document = DeTable::parse(source.text).map_err(|error| {
         let message = format!("not TOML: {}", text::escape(error.message()).replace("\\u{a}", ", "));
-        Problem { span: error.span().unwrap_or(0..0), message }
+        source.place(error.span().unwrap_or(0..0)).error(message)
     })?;
-    let top = Section::new("the file".to_owned(), 0..0, document.get_ref(), &["boot-disk", "partition", "tools"])?;
+    let known = ["boot-disk", "partition", "tools"];
+    let top = Section::new("the file".to_owned(), source, 0..0, document.get_ref(), &known)?;
     if top.table.is_empty() {
-        return problem(0..0, "nothing is declared: write a [boot-disk] and a [[partition]] section".to_owned());
+        return top.place.refuse("nothing is declared: write a [boot-disk] and a [[partition]] section".to_owned());
     }
-    let mut warnings = Vec::new();
-    let partitions = partitions(&top, architecture, &mut warnings)?;
-    let boot_disk = top.table("boot-disk", BOOT_DISK)?.map(|section| boot_disk(&section, &partitions));
-    Ok(Config {
-        boot_disk: boot_disk.unwrap_or(Ok(BootDisk::default()))?,
-        partitions,
-        tools: top.table("tools", &[])?.map_or(Ok(Vec::new()), |section| tools(&section))?,
-        warnings,
-    })
+    let mut config = Config { file: Some(source.path.to_owned()), ..Config::default() };
+    config.partitions = match defined {
+        Some(defined) => top.without_partitions(defined)?,
+        None => partitions(&top, architecture, &mut config.warnings)?,
+    };
+    if let Some(section) = top.table("boot-disk", BOOT_DISK)? {
+        boot_disk(&section, &config.partitions, &mut config.boot_disk)?;
+    }
+    if let Some(section) = top.table("tools", &[])? {
+        tools(&section, &mut config.tools)?;
+    }
+    Ok(config)
 }
 
 const BOOT_DISK: &[&str] = &["labels", "device", "wait", "links", "allow-loop"];
-const PARTITION: &[&str] =
-    &["label", "type", "format", "weight", "size-min", "size-max", "priority", "fs-label", "mkfs-options"];
+const PARTITION: &[&str] = &[
+    "label",
+    "type",
+    "format",
+    "weight",
+    "size-min",
+    "size-max",
+    "priority",
+    "fs-label",
+    "mkfs-options",
+    "uuid",
+    "padding-weight",
+    "padding-min",
+    "padding-max",
+    "grow",
+    "grow-file-system",
+    "factory-reset",
+    "read-only",
+    "no-auto",
+    "flags",
+    "directories",
+    "subvolumes",
+    "default-subvolume",
+];
 
-fn boot_disk(section: &Section, partitions: &[Declared]) -> Result<BootDisk> {
-    let labels = section.strings("labels")?.unwrap_or_default();
-    for (label, span) in &labels {
-        match Label::declared(label) {
-            Err(error) => return problem(span.clone(), error.to_string()),
-            Ok(label) if partitions.iter().any(|partition| partition.label == label) => {
+fn boot_disk(section: &Section, partitions: &[Declared], boot_disk: &mut BootDisk) -> Result<()> {
+    for Placed { value: label, place } in section.strings("labels")?.unwrap_or_default() {
+        match Label::declared(&label) {
+            Err(error) => return place.refuse(error.to_string()),
+            Ok(label) if partitions.iter().any(|declared| declared.is_known_by(&label)) => {
                 let message = format!(
-                    "\"{label}\" is a [[partition]], too: on a freshly flashed card it is not there yet, and the disk would \
+                    "\"{label}\" is a declared partition, too: on a freshly flashed card it is not there yet, and the disk would \
                      never be found; name only partitions of the image"
                 );
-                return problem(span.clone(), message);
+                return place.refuse(message);
             }
-            Ok(_) => {}
+            Ok(_) => boot_disk.labels.push(label),
         }
     }
-    let device = section.string("device")?.map(|(path, span)| absolute(&path, span)).transpose()?;
-    Ok(BootDisk {
-        labels: labels.into_iter().map(|(label, _)| label).collect(),
-        device,
-        wait: section.time("wait")?.unwrap_or(DEFAULT_WAIT),
-        links: section.boolean("links")?.unwrap_or(false),
-        allow_loop: section.boolean("allow-loop")?.unwrap_or(false),
-    })
+    boot_disk.device = section.string("device")?.map(|path| absolute(&path.value, &path.place)).transpose()?;
+    boot_disk.wait = section.time("wait")?.unwrap_or(DEFAULT_WAIT);
+    boot_disk.links = section.boolean("links")?.is_some_and(|flag| flag.value);
+    boot_disk.allow_loop = section.boolean("allow-loop")?.is_some_and(|flag| flag.value);
+    Ok(())
 }
 
 fn partitions(top: &Section, architecture: Architecture, warnings: &mut Vec<String>) -> Result<Vec<Declared>> {
-    let mut declared: Vec<Declared> = Vec::new();
+    let mut wishes = Vec::new();
     for section in top.tables("partition", PARTITION)? {
-        let (partition, label_span) = partition(&section, architecture, warnings)?;
-        if declared.iter().any(|other| other.label == partition.label) {
-            let message = format!("label \"{}\" is declared twice: it is what tells partitions apart", partition.label);
-            return problem(label_span, message);
-        }
-        declared.push(partition);
+        wishes.push(partition(&section, architecture)?);
     }
-    Ok(declared)
+    wish::declare(&wishes, Words::Toml, warnings)
 }
 
-fn partition(
-    section: &Section,
-    architecture: Architecture,
-    warnings: &mut Vec<String>,
-) -> Result<(Declared, Range<usize>)> {
-    let (label, label_span) = section.required("label")?;
-    let label = Label::declared(&label).or_else(|error| problem(label_span.clone(), error.to_string()))?;
-    let partition_type = partition_type(section, architecture)?;
-    let content = content(section, &label, partition_type, warnings)?;
-    let (size_min, size_max) = sizes(section, &label, content.as_ref(), warnings)?;
-    let declared = Declared {
-        label,
-        identity: Identity::Label,
-        partition_type,
-        uuid: None,
-        attributes: partition_type::default_attributes(partition_type),
-        content,
-        weight: section.integer("weight", 0, i64::from(MAX_WEIGHT))?.unwrap_or(DEFAULT_WEIGHT),
-        size_min,
-        size_max,
-        padding: Padding::default(),
-        priority: section.integer("priority", i64::from(i32::MIN), i64::from(i32::MAX))?.unwrap_or(0),
-        grow: true,
-        grow_file_system: true,
-        factory_reset: false,
-    };
-    Ok((declared, label_span))
+fn partition<'a>(section: &Section<'a>, architecture: Architecture) -> Result<Wish<'a>> {
+    let label = wish::label(section.required("label")?)?;
+    let partition_type = wish::partition_type(section.required("type")?, architecture)?;
+    let mut wish = Wish::new(section.place.clone(), partition_type);
+    wish.label = Some(label);
+    // One after the other: a literal with as many ways to fail would be half of all code for configurations.
+    fill(section, &mut wish)?;
+    fill_content(section, &mut wish)?;
+    Ok(wish)
 }
 
-fn partition_type(section: &Section, architecture: Architecture) -> Result<Guid> {
-    let (name, span) = section.required("type")?;
-    if let Some(guid) = name.parse().ok().filter(|guid| *guid != Guid([0; 16])) {
-        return Ok(guid);
-    }
-    partition_type::by_name(&name, architecture).map_or_else(
-        || {
-            let hint = text::suggestion(&name, partition_type::common_names());
-            problem(span, format!("unknown type \"{}\", which is no GUID either: {hint}", text::escape(&name)))
-        },
-        Ok,
-    )
+fn fill<'a>(section: &Section<'a>, wish: &mut Wish<'a>) -> Result<()> {
+    wish.uuid = section.string("uuid")?.map(wish::uuid).transpose()?;
+    wish.flags = section.bits("flags")?.unwrap_or(0);
+    wish.no_auto = section.boolean("no-auto")?;
+    wish.read_only = section.boolean("read-only")?;
+    wish.weight = section.weight("weight")?;
+    wish.size_min = section.size("size-min")?.map(|size| size.value);
+    wish.size_max = section.size("size-max")?;
+    wish.padding.weight = section.weight("padding-weight")?.unwrap_or(0);
+    wish.padding.min = section.size("padding-min")?.map_or(0, |size| size.value);
+    wish.padding_max = section.size("padding-max")?;
+    wish.priority = section.integer("priority", i64::from(i32::MIN), i64::from(i32::MAX))?.unwrap_or(0);
+    wish.grow = section.boolean("grow")?.is_none_or(|flag| flag.value);
+    wish.grow_file_system = section.boolean("grow-file-system")?.map(|flag| flag.value);
+    wish.factory_reset = section.boolean("factory-reset")?.is_some_and(|flag| flag.value);
+    Ok(())
 }
 
-fn content(
-    section: &Section,
-    label: &Label,
-    partition_type: Guid,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Content>> {
-    let format = match section.string("format")? {
-        Some((name, span)) => Some(format(&name, span, partition_type)?),
-        None => (partition_type == partition_type::SWAP).then_some(Format::Swap),
-    };
-    let fs_label = section.string("fs-label")?;
-    let options = section.strings("mkfs-options")?;
-    let Some(format) = format else {
-        let unused = fs_label.map(|(_, span)| ("fs-label", span));
-        return match unused.or(options.map(|_| ("mkfs-options", section.span_of("mkfs-options")))) {
-            Some((key, span)) => problem(span, format!("{key} without format: there is no file system to give it to")),
-            None => Ok(None),
-        };
-    };
-    let fs_label = match fs_label {
-        Some((wish, span)) => match format.check_label(&wish) {
-            Some(reason) => {
-                return problem(span, format!("fs-label \"{}\" {reason}", text::escape(&wish)));
-            }
-            None => wish,
-        },
-        None => fitted(format, label, warnings),
-    };
-    let options = options.unwrap_or_default().into_iter().map(|(option, _)| option).collect();
-    Ok(Some(Content { format, label: fs_label, options, directories: Vec::new(), default_subvolume: None }))
+fn fill_content<'a>(section: &Section<'a>, wish: &mut Wish<'a>) -> Result<()> {
+    wish.format = section.string("format")?.map(wish::format).transpose()?;
+    wish.fs_label = section.string("fs-label")?;
+    wish.options = section.strings("mkfs-options")?.map(|options| {
+        let value = options.into_iter().map(|option| option.value).collect();
+        Placed { value, place: section.place_of("mkfs-options") }
+    });
+    wish.directories = section.directories("directories", wish::directory)?;
+    wish.subvolumes = section.directories("subvolumes", wish::subvolume)?;
+    let default = section.string("default-subvolume")?;
+    wish.default_subvolume = default.map(|path| path.map(|path| wish::path(&path))).transpose()?;
+    Ok(())
 }
 
-fn format(name: &str, span: Range<usize>, partition_type: Guid) -> Result<Format> {
-    let Some(format) = Format::by_name(name) else {
-        let hint = text::suggestion(name, Format::names());
-        return problem(span, format!("unknown format \"{}\": {hint}", text::escape(name)));
-    };
-    if partition_type == partition_type::SWAP && format != Format::Swap {
-        return problem(
-            span,
-            format!("type \"swap\" cannot be formatted as {name}: leave format out, or change the type"),
-        );
-    }
-    Ok(format)
-}
-
-fn fitted(format: Format, label: &Label, warnings: &mut Vec<String>) -> String {
-    let whole = label.lossy();
-    let fitted = format.fit_label(&whole);
-    if !fitted.eq_ignore_ascii_case(&whole) {
-        let name = format.name();
-        warnings.push(format!(
-            "{label}: {name} cannot have this label and gets \"{fitted}\"; set fs-label to choose another"
-        ));
-    }
-    fitted
-}
-
-fn sizes(
-    section: &Section,
-    label: &Label,
-    content: Option<&Content>,
-    warnings: &mut Vec<String>,
-) -> Result<(u64, Option<u64>)> {
-    let wish = section.size("size-min")?;
-    let size_max = section.size("size-max")?;
-    let floor = content.map_or(0, |content| content.format.minimum());
-    let size_min = wish.unwrap_or(DEFAULT_SIZE_MIN).max(floor);
-    if let (Some(content), Some(wish)) = (content, wish.filter(|wish| *wish < floor)) {
-        let (wish, floor, format) = (show_exact(wish), show_exact(floor), content.format.name());
-        warnings.push(format!("{label}: size-min {wish} is less than {format} needs; its minimum is {floor}"));
-    }
-    let Some(max) = size_max.filter(|max| *max < size_min) else {
-        return Ok((size_min, size_max));
-    };
-    let reason = match (content, wish) {
-        (Some(content), _) if max < floor => {
-            format!("the least that {} needs", content.format.name())
-        }
-        (_, Some(_)) => "size-min".to_owned(),
-        (_, None) => "the default of size-min".to_owned(),
-    };
-    let (max, size_min) = (show_exact(max), show_exact(size_min));
-    problem(section.span_of("size-max"), format!("size-max {max} is below {reason}, {size_min}"))
-}
-
-fn tools(section: &Section) -> Result<Vec<(String, PathBuf)>> {
-    let mut tools = Vec::new();
+fn tools(section: &Section, tools: &mut Vec<(String, PathBuf)>) -> Result<()> {
     for (key, value) in section.table {
         let known = filesystem::tool_names().chain([UDEVADM]);
         if !known.clone().any(|tool| tool == key.get_ref()) {
             let hint = text::suggestion(key.get_ref(), known);
-            return problem(key.span(), format!("unknown tool \"{}\": {hint}", text::escape(key.get_ref())));
+            let message = format!("unknown tool \"{}\": {hint}", text::escape(key.get_ref()));
+            return section.source.place(key.span()).refuse(message);
         }
-        let path = value.get_ref().as_str().map(|path| absolute(path, value.span()));
-        let path = path.unwrap_or_else(|| wrong_type(value, key.get_ref(), "a string"))?;
+        let path = value.get_ref().as_str().map(|path| absolute(path, &section.source.place(value.span())));
+        let path = path.unwrap_or_else(|| section.wrong_type(value, key.get_ref(), "a string"))?;
         tools.push((key.get_ref().to_string(), path));
     }
-    Ok(tools)
+    Ok(())
 }
 
-fn absolute(path: &str, span: Range<usize>) -> Result<PathBuf> {
+fn absolute(path: &str, place: &Place) -> Result<PathBuf> {
     match Path::new(path).is_absolute() && !path.contains('\0') {
         true => Ok(PathBuf::from(path)),
-        false => problem(span, format!("\"{}\" is not an absolute path", text::escape(path))),
+        false => place.refuse(format!("\"{}\" is not an absolute path", text::escape(path))),
     }
 }
 
 /// One table of the document, its name for messages, and its keys, all of them known.
 struct Section<'a> {
     name: String,
-    span: Range<usize>,
+    source: Source<'a>,
+    place: Place<'a>,
     table: &'a DeTable<'a>,
 }
 
 impl<'a> Section<'a> {
     /// `known` empty: the caller checks the keys.
-    fn new(name: String, span: Range<usize>, table: &'a DeTable<'a>, known: &[&'static str]) -> Result<Section<'a>> {
+    fn new(
+        name: String,
+        source: Source<'a>,
+        span: Range<usize>,
+        table: &'a DeTable<'a>,
+        known: &[&'static str],
+    ) -> Result<Section<'a>> {
         let stranger = table.keys().find(|key| !known.is_empty() && !known.contains(&key.get_ref().as_ref()));
         if let Some(key) = stranger {
             let hint = text::suggestion(key.get_ref(), known.iter().copied());
-            return problem(key.span(), format!("unknown key \"{}\" in {name}: {hint}", text::escape(key.get_ref())));
+            let message = format!("unknown key \"{}\" in {name}: {hint}", text::escape(key.get_ref()));
+            return source.place(key.span()).refuse(message);
         }
-        Ok(Section { name, span, table })
+        Ok(Section { name, source, place: source.place(span), table })
     }
 
     fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.table.get(key)
     }
 
-    fn span_of(&self, key: &str) -> Range<usize> {
-        self.get(key).map_or(self.span.clone(), Spanned::span)
+    fn place_of(&self, key: &str) -> Place<'a> {
+        self.get(key).map_or(self.place.clone(), |value| self.source.place(value.span()))
+    }
+
+    /// The file of somebody who declares the partitions elsewhere.
+    fn without_partitions(&self, defined: Defined) -> Result<Vec<Declared>> {
+        match self.get("partition") {
+            None => Ok(defined.partitions),
+            Some(_) => self.place_of("partition").refuse(format!(
+                "a [[partition]] beside definitions: {} says which partitions there shall be; keep one of both",
+                defined.place
+            )),
+        }
     }
 
     fn table(&self, key: &'static str, known: &[&'static str]) -> Result<Option<Section<'a>>> {
@@ -268,8 +219,8 @@ impl<'a> Section<'a> {
             return Ok(None);
         };
         match value.get_ref().as_table() {
-            Some(table) => Section::new(format!("[{key}]"), value.span(), table, known).map(Some),
-            None => wrong_type(value, key, &format!("a section: write [{key}]")),
+            Some(table) => Section::new(format!("[{key}]"), self.source, value.span(), table, known).map(Some),
+            None => self.wrong_type(value, key, &format!("a section: write [{key}]")),
         }
     }
 
@@ -279,54 +230,74 @@ impl<'a> Section<'a> {
         };
         let expected = format!("a list of sections: write [[{key}]]");
         let Some(array) = value.get_ref().as_array() else {
-            return wrong_type(value, key, &expected);
+            return self.wrong_type(value, key, &expected);
         };
-        array
-            .iter()
-            .map(|item| match item.get_ref().as_table() {
-                Some(table) => Section::new(format!("[[{key}]]"), item.span(), table, known),
-                None => wrong_type(item, key, &expected),
-            })
-            .collect()
+        let mut sections = Vec::new();
+        for item in array.iter() {
+            let Some(table) = item.get_ref().as_table() else { return self.wrong_type(item, key, &expected) };
+            sections.push(Section::new(format!("[[{key}]]"), self.source, item.span(), table, known)?);
+        }
+        Ok(sections)
     }
 
-    fn string(&self, key: &str) -> Result<Option<Placed>> {
+    fn string(&self, key: &str) -> Result<Option<Placed<'a, String>>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
         match value.get_ref().as_str() {
-            Some(text) => Ok(Some((text.to_owned(), value.span()))),
-            None => wrong_type(value, key, "a string"),
+            Some(text) => Ok(Some(self.placed(text.to_owned(), value))),
+            None => self.wrong_type(value, key, "a string"),
         }
     }
 
-    fn required(&self, key: &str) -> Result<Placed> {
+    fn required(&self, key: &str) -> Result<Placed<'a, String>> {
         match self.string(key)? {
             Some(found) => Ok(found),
-            None => problem(self.span.clone(), format!("{} has no {key}", self.name)),
+            None => self.place.refuse(format!("{} has no {key}", self.name)),
         }
     }
 
-    fn strings(&self, key: &str) -> Result<Option<Vec<Placed>>> {
+    fn strings(&self, key: &str) -> Result<Option<Vec<Placed<'a, String>>>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
         let Some(array) = value.get_ref().as_array() else {
-            return wrong_type(value, key, "a list of strings");
+            return self.wrong_type(value, key, "a list of strings");
         };
-        let items = array.iter().map(|item| match item.get_ref().as_str() {
-            Some(text) if text.contains('\0') => problem(item.span(), format!("{key} has a NUL character in it")),
-            Some(text) => Ok((text.to_owned(), item.span())),
-            None => wrong_type(item, key, "a list of strings"),
-        });
-        items.collect::<Result<Vec<_>>>().map(Some)
+        let mut strings = Vec::new();
+        for item in array.iter() {
+            match item.get_ref().as_str() {
+                Some(text) if text.contains('\0') => {
+                    return self.source.place(item.span()).refuse(format!("{key} has a NUL character in it"));
+                }
+                Some(text) => strings.push(self.placed(text.to_owned(), item)),
+                None => return self.wrong_type(item, key, "a list of strings"),
+            }
+        }
+        Ok(Some(strings))
     }
 
-    fn boolean(&self, key: &str) -> Result<Option<bool>> {
+    /// A list of what `read` makes of each string.
+    fn directories(
+        &self,
+        key: &str,
+        read: fn(&str) -> std::result::Result<Directory, String>,
+    ) -> Result<Vec<Placed<'a, Directory>>> {
+        let mut directories = Vec::new();
+        for text in self.strings(key)?.unwrap_or_default() {
+            directories.push(text.map(|text| read(&text))?);
+        }
+        Ok(directories)
+    }
+
+    fn boolean(&self, key: &str) -> Result<Option<Placed<'a, bool>>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        value.get_ref().as_bool().map_or_else(|| wrong_type(value, key, "true or false"), |flag| Ok(Some(flag)))
+        match value.get_ref().as_bool() {
+            Some(flag) => Ok(Some(self.placed(flag, value))),
+            None => self.wrong_type(value, key, "true or false"),
+        }
     }
 
     /// An integer within limits, as whatever type holds them.
@@ -335,17 +306,35 @@ impl<'a> Section<'a> {
             return Ok(None);
         };
         let Some(integer) = value.get_ref().as_integer() else {
-            return wrong_type(value, key, "an integer");
+            return self.wrong_type(value, key, "an integer");
         };
         let in_range = to_i64(integer).filter(|number| (min..=max).contains(number));
         match in_range.and_then(|number| T::try_from(number).ok()) {
             Some(number) => Ok(Some(number)),
-            None => problem(value.span(), format!("{key} is {integer}, it may be {min} to {max}")),
+            None => self.place_of(key).refuse(format!("{key} is {integer}, it may be {min} to {max}")),
         }
     }
 
+    fn weight(&self, key: &str) -> Result<Option<u32>> {
+        self.integer(key, 0, i64::from(MAX_WEIGHT))
+    }
+
+    /// 64 bits as an integer.
+    fn bits(&self, key: &str) -> Result<Option<u64>> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let Some(integer) = value.get_ref().as_integer() else {
+            return self.wrong_type(value, key, "an integer");
+        };
+        u64::from_str_radix(integer.as_str(), integer.radix()).map(Some).or_else(|_| {
+            let message = format!("{key} is {integer}, it may be 0 to 0x{:x}", u64::MAX);
+            self.place_of(key).refuse(message)
+        })
+    }
+
     /// Bytes as an integer, or a string with a unit.
-    fn size(&self, key: &str) -> Result<Option<u64>> {
+    fn size(&self, key: &str) -> Result<Option<Placed<'a, u64>>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -353,9 +342,9 @@ impl<'a> Section<'a> {
             DeValue::Integer(bytes) => u64::from_str_radix(bytes.as_str(), bytes.radix())
                 .map_err(|_| format!("{key} is {bytes}, a size is 0 to {} bytes", u64::MAX)),
             DeValue::String(text) => units::parse_size(text).map_err(|error| format!("{key}: {error}")),
-            _ => return wrong_type(value, key, "a size: bytes, or a string such as \"512M\""),
+            _ => return self.wrong_type(value, key, "a size: bytes, or a string such as \"512M\""),
         };
-        size.map(Some).or_else(|message| problem(value.span(), message))
+        self.placed(size, value).map(|size| size).map(Some)
     }
 
     /// Seconds as an integer, or a string with a unit.
@@ -366,9 +355,19 @@ impl<'a> Section<'a> {
         let text = match value.get_ref() {
             DeValue::Integer(seconds) => to_i64(seconds).map_or(seconds.to_string(), |seconds| seconds.to_string()),
             DeValue::String(text) => text.to_string(),
-            _ => return wrong_type(value, key, "a time: seconds, or a string such as \"30s\""),
+            _ => return self.wrong_type(value, key, "a time: seconds, or a string such as \"30s\""),
         };
-        units::parse_duration(&text).map(Some).or_else(|error| problem(value.span(), format!("{key}: {error}")))
+        let time = units::parse_duration(&text).map(Some);
+        time.or_else(|error| self.place_of(key).refuse(format!("{key}: {error}")))
+    }
+
+    fn placed<T>(&self, value: T, from: &Spanned<DeValue>) -> Placed<'a, T> {
+        Placed { value, place: self.source.place(from.span()) }
+    }
+
+    fn wrong_type<T>(&self, value: &Spanned<DeValue>, key: &str, expected: &str) -> Result<T> {
+        let message = format!("{key} is {}, it must be {expected}", a(value.get_ref().type_str()));
+        self.source.place(value.span()).refuse(message)
     }
 }
 
@@ -376,15 +375,7 @@ fn to_i64(integer: &DeInteger) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-fn wrong_type<T>(value: &Spanned<DeValue>, key: &str, expected: &str) -> Result<T> {
-    problem(value.span(), format!("{key} is {}, it must be {expected}", a(value.get_ref().type_str())))
-}
-
 fn a(noun: &str) -> String {
     let article = if noun.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("{article} {noun}")
-}
-
-fn problem<T>(span: Range<usize>, message: String) -> Result<T> {
-    Err(Problem { span, message })
 }

@@ -10,6 +10,7 @@ pub mod mount;
 pub mod sysfs;
 pub mod uevent;
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
@@ -198,6 +199,11 @@ pub fn write_into(path: &Path, content: &str) -> io::Result<()> {
 /// The file itself behind symbolic links, `.` and `..`.
 pub fn real_path(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
+}
+
+/// The names in a directory.
+pub fn names_in(directory: &Path) -> io::Result<Vec<OsString>> {
+    std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 /// The symbolic links in a directory, with where each leads; none where there is no such directory.

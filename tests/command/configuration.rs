@@ -68,8 +68,41 @@ const WRONG: &[(&str, &str)] = &[
     ("a flag that is none", "[boot-disk]\nlabels = [\"boot\"]\nallow-loop = 1\n"),
     ("unknown tool", "[tools]\n\"mkfs.xfss\" = \"/bin/mkfs.xfs\"\n"),
     ("a tool without a path", "[tools]\n\"mkfs.xfs\" = \"mkfs.xfs\"\n"),
+    ("a GUID that is none", "[[partition]]\nlabel = \"a\"\ntype = \"var\"\nuuid = \"nil\"\n"),
+    ("a GUID twice", UUID_TWICE),
+    ("flags below 0", "[[partition]]\nlabel = \"a\"\ntype = \"var\"\nflags = -1\n"),
+    ("padding above its maximum", "[[partition]]\nlabel = \"a\"\ntype = \"var\"\npadding-min = 2\npadding-max = 1\n"),
+    ("a padding weight out of range", "[[partition]]\nlabel = \"a\"\ntype = \"var\"\npadding-weight = 1000001\n"),
+    ("a directory without format", "[[partition]]\nlabel = \"a\"\ntype = \"var\"\ndirectories = [\"/a\"]\n"),
+    (
+        "a directory with a control character",
+        "[[partition]]\nlabel = \"a\"\ntype = \"var\"\nformat = \"ext4\"\ndirectories = [\"/a\\u001b\"]\n",
+    ),
+    (
+        "a default that is no subvolume",
+        "[[partition]]\nlabel = \"a\"\ntype = \"var\"\nformat = \"btrfs\"\nsubvolumes = [\"/a\"]\ndefault-subvolume = \"/b\"\n",
+    ),
     ("a key twice", "[[partition]]\nlabel = \"a\"\nlabel = \"b\"\n"),
 ];
+
+const UUID_TWICE: &str = "\
+[[partition]]
+label = \"a\"
+type = \"var\"
+uuid = \"null\"
+[[partition]]
+label = \"b\"
+type = \"var\"
+uuid = \"0fc63daf-8483-4772-8e79-3d69d8477de4\"
+[[partition]]
+label = \"c\"
+type = \"var\"
+uuid = \"null\"
+[[partition]]
+label = \"d\"
+type = \"var\"
+uuid = \"0FC63DAF848347728E793D69D8477DE4\"
+";
 
 #[test]
 fn a_wrong_configuration_gives_one_error_with_its_place() {
@@ -108,7 +141,7 @@ fn checked(bench: &Bench, path: &Path) -> String {
 
 #[test]
 fn the_configurations_of_the_fixtures_and_the_readme_are_valid() {
-    for name in ["raspberry-pi", "appliance", "every-format"] {
+    for name in ["raspberry-pi", "appliance", "every-format", "every-key"] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_makeroom")).args(["check", "-c"]).arg(fixture_config(name)).output();
         let output = output.unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
 mod configuration;
+mod definitions;
 mod growing;
 mod making;
 mod refusing;

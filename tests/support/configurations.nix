@@ -174,6 +174,40 @@ in
     };
   };
 
+  # Whatever a definition may have, in the ways in which Nix may have it.
+  from-repart-every-key = fromRepart {
+    "10-root" = {
+      Type = "root";
+      Label = "root";
+      Format = "btrfs";
+      UUID = "0fc63daf-8483-4772-8e79-3d69d8477de4";
+      PaddingWeight = "10";
+      PaddingMinBytes = "1M";
+      PaddingMaxBytes = 2097152;
+      MakeDirectories = "/@/etc  /@/boot";
+      Subvolumes = [
+        "/@"
+        "/@/.snapshots:ro"
+      ];
+      DefaultSubvolume = "/@";
+      Flags = "4";
+      NoAuto = "no";
+      ReadOnly = false;
+      GrowFileSystem = "off";
+      FactoryReset = true;
+    };
+  };
+
+  other-words = withPartitions [
+    (
+      root
+      // {
+        grow = false;
+        directories = [ "/etc" ];
+      }
+    )
+  ];
+
   # A disk that the boot does without, and a label that Nix cannot escape for systemd.
   other-disks = withMount (withMount (withPartitions [
     root

@@ -17,6 +17,7 @@ pub fn run(target: &str, data: &[u8]) {
         "table" => tables::table,
         "plan" => layouts::plan,
         "config" => texts::config,
+        "definitions" => texts::definitions,
         "efi" => firmware::efi,
         "device_tree" => firmware::device_tree,
         "uevent" => firmware::uevent,

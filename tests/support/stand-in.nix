@@ -41,6 +41,7 @@ let
     concatMapStringsSep =
       separator: f: values:
       concatStringsSep separator (map f values);
+    splitString = separator: text: filter builtins.isString (builtins.split separator text);
     stringToCharacters = text: builtins.genList (at: substring at 1 text) (stringLength text);
     toIntBase10 = text: builtins.fromJSON (concatStringsSep "" (builtins.match "(-?)0*([0-9]+)" text));
     sort = builtins.sort;
@@ -102,7 +103,10 @@ let
       attrsOf = _: { };
       nullOr = type: type;
       listOf = element: { inherit element; };
-      submodule = module: { inherit (module) options; };
+      submodule = module: {
+        inherit (module) options;
+        isFree = module ? freeformType;
+      };
     };
 
     # The value of an option, or of a set of them, where `given` is what a user wrote.
@@ -113,7 +117,10 @@ let
       else if given == null then
         option.default or null
       else if option.type.element or { } ? options then
-        map (valueOf option.type.element.options) given
+        map (
+          element:
+          lib.optionalAttrs option.type.element.isFree element // valueOf option.type.element.options element
+        ) given
       else
         given;
 
