@@ -104,13 +104,17 @@ impl Error {
             Error::Open(reason) | Error::OpenNamed { reason, .. } => opening(reason),
             Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
-            Error::Table { .. } | Error::Plan { reason: plan::Error::LabelTwice { .. }, .. } => Exit::Data,
+            Error::Table { .. }
+            | Error::Plan { reason: plan::Error::LabelTwice { .. } | plan::Error::GuidTaken { .. }, .. } => Exit::Data,
             Error::Plan { .. } | Error::MissingTool(_) | Error::NoLinks { .. } => Exit::CannotCreate,
             Error::Changed(_) => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(MakeError::Io { reason, .. }), .. } if denied(reason) => {
                 Exit::NoPermission
             }
-            Error::Apply { reason: apply::Error::Prepare(MakeError::InUse { .. }), .. } => Exit::TemporaryFailure,
+            Error::Apply {
+                reason: apply::Error::Prepare(MakeError::InUse { .. } | MakeError::ResetInUse { .. }),
+                ..
+            } => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(_), .. } => Exit::CannotCreate,
             Error::Apply { .. } | Error::Links { .. } | Error::Output { .. } => Exit::Io,
         }

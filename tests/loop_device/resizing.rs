@@ -2,13 +2,16 @@
 
 use crate::*;
 
-/// An appliance after its first boot, on a card that has become larger since.
-fn moved_to_a_larger_card(config: &Path) -> Device {
+/// An appliance with xfs, which every kernel that mounts it can grow, after its first boot, on a card that has become
+/// larger since; and its configuration.
+fn moved_to_a_larger_card() -> (Device, PathBuf) {
     let device = Device::with_card("appliance", 3 * GIB);
-    device.json("apply", config);
+    let text = fs::read_to_string(fixture_config("appliance")).unwrap();
+    let config = device.config(&text.replace("ext4", "xfs"));
+    device.json("apply", &config);
     File::options().write(true).open(device.image()).unwrap().set_len(5 * GIB).unwrap();
     assert!(tool("losetup", &["--set-capacity", &device.node]).status.success());
-    device
+    (device, config)
 }
 
 /// What the kernel shows of a partition: start and size.
@@ -19,22 +22,22 @@ fn place(device: &Device, number: u32) -> (u64, u64) {
 
 #[test]
 fn the_last_partition_of_a_card_that_was_moved_to_a_larger_one_grows() {
-    let config = fixture_config("appliance");
-    let device = moved_to_a_larger_card(&config);
+    let (device, config) = moved_to_a_larger_card();
     let before = device.shown();
     let uuids = |report: &Value| ["home", "var"].map(|label| partition(report, label)["uuid"].clone());
     let planned = device.json("plan", &config);
     assert_eq!(partition(&planned, "var")["activity"], "resize");
     assert_eq!(partition(&planned, "home")["activity"], "unchanged", "nothing is free behind it");
     let report = device.json("apply", &config);
-    assert_eq!(report["outcome"]["message"], "grew var");
+    assert_eq!(report["outcome"]["message"], "grew var, grew the file system of var");
     assert_eq!(uuids(&planned), uuids(&report));
     let (var, after) = (before.iter().find(|shown| shown.0 == 4).unwrap(), place(&device, 4));
     assert_eq!(after.0, var.1);
     assert!(after.1 > var.2 + 2 * GIB - 2 * MIB, "{after:?}");
     assert_eq!((device.shown()[..3].to_vec(), device.shown().len()), (before[..3].to_vec(), 4));
-    check_file_system(&device.partition(4), "ext4");
+    check_file_system(&device.partition(4), "xfs");
     assert!(text(&tool("sgdisk", &["-v", &device.node]).stdout).contains("No problems found"));
+    tool("sync", &[]);
     let written = device.written();
     assert_eq!(device.json("apply", &config)["outcome"]["message"], "nothing is missing");
     assert_eq!(device.written(), written);
@@ -43,8 +46,7 @@ fn the_last_partition_of_a_card_that_was_moved_to_a_larger_one_grows() {
 /// The kernel changes the size of what is mounted; it must not be taken away and given back.
 #[test]
 fn a_mounted_partition_grows_and_stays_mounted() {
-    let config = fixture_config("appliance");
-    let device = moved_to_a_larger_card(&config);
+    let (device, config) = moved_to_a_larger_card();
     let mounted = Mounted::new(&device.partition(4));
     let held = File::create(mounted.directory.path().join("held")).unwrap();
     let before = place(&device, 4);
@@ -57,8 +59,7 @@ fn a_mounted_partition_grows_and_stays_mounted() {
 /// The signature of a RAID is at the end of what is its part, and would be taken for this partition's.
 #[test]
 fn what_was_at_the_end_of_the_free_space_is_cleared() {
-    let config = fixture_config("appliance");
-    let device = moved_to_a_larger_card(&config);
+    let (device, config) = moved_to_a_larger_card();
     let end = partition(&device.json("plan", &config), "var")["raw_size"].as_u64().unwrap() + place(&device, 4).0;
     let file = File::options().read(true).write(true).open(&device.node).unwrap();
     file.write_all_at(&[0x5a; 4096], end - 4096).unwrap();
