@@ -32,6 +32,7 @@ install() {
     # The last line; those before are warnings.
     said=${said##*$'\n'}
     inst_simple /etc/makeroom.toml
+    takes_definitions && install_definitions
     inst_binary makeroom
     while read -r tool; do
         inst_binary "$tool" || dfatal "makeroom: $tool is not there"
@@ -51,7 +52,29 @@ install() {
 
 # "... is valid: it declares root, home; needs mkfs.ext4", or the mistake.
 makeroom_says() {
-    makeroom check --config "${dracutsysrootdir-}/etc/makeroom.toml" 2>&1
+    local arguments=(--config "${dracutsysrootdir-}/etc/makeroom.toml")
+    ! takes_definitions || arguments+=(--definitions "${dracutsysrootdir-}/etc/repart.d")
+    makeroom check "${arguments[@]}" 2>&1
+}
+
+# A configuration that declares no partition leaves that to systemd-repart's definitions.
+takes_definitions() {
+    [ -d "${dracutsysrootdir-}/etc/repart.d" ] &&
+        makeroom check --config "${dracutsysrootdir-}/etc/makeroom.toml" 2>&1 | grep -q 'declares nothing$'
+}
+
+install_definitions() {
+    local file
+    while read -r file; do
+        inst_simple "${file#"${dracutsysrootdir-}"}"
+    done < <(find "${dracutsysrootdir-}/etc/repart.d" -name '*.conf' -not -type d)
+    drop_in=$initdir$systemdsystemunitdir/makeroom.service.d
+    mkdir -p "$drop_in"
+    cat >"$drop_in/definitions.conf" <<'UNIT'
+[Service]
+ExecStart=
+ExecStart=/usr/bin/makeroom apply --config /etc/makeroom.toml --definitions /etc/repart.d
+UNIT
 }
 
 # The tools of that sentence, one in each line.

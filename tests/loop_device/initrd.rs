@@ -16,20 +16,29 @@ const SCRIPT: &str = r#"
     cp "$repository"/initrd/makeroom.service "$repository"/initrd/dracut/module-setup.sh /usr/lib/dracut/modules.d/90makeroom
     install -m 755 "$program" /usr/bin/makeroom
     cat >/etc/makeroom.toml
+    if [ "$4" = definitions ]; then
+        mkdir /etc/repart.d
+        printf '[Partition]\nType=root\nLabel=root\nFormat=xfs\n' >/etc/repart.d/10-root.conf
+    fi
     dracut --quiet --force --no-hostonly --no-kernel --modules makeroom "$work/initrd" || exit
     cd "$work"; mkdir tree; cd tree
     { zcat ../initrd || cat ../initrd; } 2>/dev/null | cpio --extract --make-directories --quiet
     find . -path '*makeroom*' -type f -o -path '*makeroom*' -type l -o -name 'mkfs.*' | sort
     cat usr/lib/systemd/system/dev-disk-by*partlabel-.device.d/makeroom.conf
-    chroot . /usr/bin/makeroom check
+    if [ "$4" = definitions ]; then
+        cat usr/lib/systemd/system/makeroom.service.d/definitions.conf
+        chroot . /usr/bin/makeroom check --config /etc/makeroom.toml --definitions /etc/repart.d
+    else
+        chroot . /usr/bin/makeroom check
+    fi
 "#;
 
-fn dracut(config: &str) -> Output {
+fn dracut(config: &str, more: &str) -> Output {
     use std::io::Write;
     let directory = tempfile::tempdir().unwrap();
     let mut dracut = Command::new("unshare");
     dracut.args(["--mount", "bash", "-c", SCRIPT, "bash"]).arg(directory.path()).arg(env!("CARGO_MANIFEST_DIR"));
-    dracut.arg(traceable()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    dracut.args([&traceable(), more]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = dracut.spawn().unwrap();
     child.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
@@ -45,10 +54,13 @@ fn dracut_takes_the_program_its_tools_and_the_unit_or_says_what_is_wrong() {
     let config = "[boot-disk]\nlabels=[\"boot\"]\nlinks=true\n\
                   [[partition]]\nlabel=\"my (root)\"\ntype=\"root\"\nformat=\"xfs\"\n\
                   [[partition]]\nlabel=\"a-label-too-long-for-ext4\"\ntype=\"var\"\nformat=\"ext4\"\n";
-    let output = dracut(config);
+    let output = dracut(config, "");
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     snapbox::assert_data_eq!(text(&output.stdout), snapbox::file!["../snapshots/dracut.txt"].raw());
-    let output = dracut(&config.replace("xfs", "xsf"));
+    let output = dracut("[boot-disk]\nlabels=[\"boot\"]\n", "definitions");
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    snapbox::assert_data_eq!(text(&output.stdout), snapbox::file!["../snapshots/dracut_definitions.txt"].raw());
+    let output = dracut(&config.replace("xfs", "xsf"), "");
     assert!(!output.status.success());
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(said.contains("did you mean \"xfs\"?"), "{said}");
