@@ -159,7 +159,11 @@ impl Growth {
     /// In words: `its ext4 grows from 2.0 GiB to 29.1 GiB`.
     pub fn words(&self) -> String {
         let Superblock { format, size, .. } = &self.superblock;
-        format!("its {} grows from {} to {}", format.name(), show_size(*size), show_size(self.to))
+        let (format, size, to) = (format.name(), show_size(*size), show_size(self.to));
+        match self.to == self.superblock.size {
+            true => format!("the growing of its {format} to {to} is finished"),
+            false => format!("its {format} grows from {size} to {to}"),
+        }
     }
 }
 

@@ -160,13 +160,13 @@ pub fn grow_ext4(root: &File, blocks: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the xfs that an open directory is in as large as `blocks`, unless it is (fs/xfs/xfs_fsops.c). What may be used
-/// for inodes, which goes with it, stays as it is.
+/// Makes the xfs that an open directory is in as large as `blocks`, unless it is larger, and its copies of the superblock
+/// in any case (fs/xfs/xfs_fsops.c). What may be used for inodes, which goes with it, stays as it is.
 pub fn grow_xfs(root: &File, blocks: u64) -> io::Result<()> {
     let mut geometry = XfsGeometry { sizes: [0; 7], imaxpct: 0, datablocks: 0, rest: [0; 27] };
     // SAFETY: the descriptor is open, and what the kernel writes to has its layout and outlives the call.
     unsafe { ioctl::xfs_fsgeometry(root.as_raw_fd(), &raw mut geometry) }?;
-    if geometry.datablocks >= blocks {
+    if geometry.datablocks > blocks {
         return Ok(());
     }
     let wish = XfsGrowfsData { newblocks: blocks, imaxpct: geometry.imaxpct };
