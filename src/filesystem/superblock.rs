@@ -120,7 +120,8 @@ fn ext4(bytes: &[u8]) -> Option<Superblock> {
         0 => 1,
         _ => KIB.checked_shl(le32(bytes, 28)).filter(|size| *size <= 1 << 30)? / block_size,
     };
-    let sane = (1..=64 * KIB * 8 * cluster).contains(&per_group) && inodes > 0 && first <= 1 && cluster > 0;
+    let whole_clusters = cluster > 0 && per_group % cluster == 0 && (cluster == 1 || first == 0);
+    let sane = whole_clusters && (1..=64 * KIB * 8 * cluster).contains(&per_group) && inodes > 0 && first <= 1;
     if !sane || blocks <= first {
         return None;
     }
