@@ -216,9 +216,9 @@ fn btrfs(bytes: &[u8]) -> Option<Superblock> {
 /// include/linux/f2fs_fs.h, `struct f2fs_super_block`. It is seen, but not grown: `resize.f2fs` 1.15 moves its tables
 /// in place, and of its states about a third fail `fsck.f2fs` when the power is cut.
 fn f2fs(bytes: &[u8]) -> Option<Superblock> {
-    let (blocks_in_segment, segments) = (1u64.checked_shl(le32(bytes, 20)), u64::from(le32(bytes, 24)));
+    // A segment has 2 MiB.
+    const SEGMENT: u64 = 512;
     let block_size = 1u64.checked_shl(le32(bytes, 16)).filter(|size| (4 * KIB..=64 * KIB).contains(size))?;
-    let section = blocks_in_segment?.checked_mul(segments).filter(|blocks| *blocks > 0)?;
     if le32(bytes, 0) != 0xf2f5_2010 {
         return None;
     }
@@ -229,7 +229,7 @@ fn f2fs(bytes: &[u8]) -> Option<Superblock> {
         device_id: 0,
         obstacle: Some("resize.f2fs does not survive a power cut: run it by hand while it is not mounted"),
         last_copy: None,
-        groups: Groups { step: section, ..Groups::none() },
+        groups: Groups { step: SEGMENT, ..Groups::none() },
     })
 }
 
