@@ -116,7 +116,11 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     steps.extend(apply::growing(growing).filter(|_| disk.can_grow()));
     let commands = commands(config, &plan, disk.sector_size());
     if invocation.command == Command::Plan || steps.is_empty() {
-        report.warnings.extend(commands.err().map(|missing| format!("apply would refuse: {missing}")));
+        let refusal = match commands {
+            Ok(new) => disk.check_make(&new).err().map(|reason| reason.to_string()),
+            Err(missing) => Some(missing.to_string()),
+        };
+        report.warnings.extend(refusal.map(|reason| format!("apply would refuse: {reason}")));
         let read_only =
             (!steps.is_empty() && disk.is_read_only()).then_some("apply would refuse: the disk is read-only");
         report.warnings.extend(read_only.map(str::to_owned));

@@ -101,6 +101,11 @@ fn any_message_of_a_device_can_be_read() {
     replay("uevent");
 }
 
+#[test]
+fn any_superblock_is_of_a_file_system_that_stays_within_its_partition() {
+    replay("superblock");
+}
+
 /// A file of the size that is still read, with nothing but the beginnings of lists: the parser noted 48 bytes for each.
 #[test]
 fn the_largest_configuration_does_not_fill_the_memory() {

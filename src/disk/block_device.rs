@@ -15,11 +15,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::disk::directories;
 use crate::disk::links;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
 use crate::disk::{AnnounceError, Disk, GrowError, Growth, MakeError, NewPartition, SECTOR_SIZES, Shown};
-use crate::filesystem::Format;
+use crate::filesystem::{Format, Mkfs};
 use crate::kernel;
 use crate::kernel::calls::{
     add_partition, grow_btrfs, grow_ext4, grow_xfs, remove_partition, resize_partition, sector_size,
@@ -176,6 +177,15 @@ impl BlockDevice {
             }
             Err(reason) => Err(MakeError::io(partition, "removing what an earlier run left in the kernel", reason)),
         }
+    }
+
+    fn make_directories(&mut self, partition: &NewPartition, mkfs: &Mkfs) -> Result<(), MakeError> {
+        let added = self.added.iter_mut().find(|added| added.number == partition.number);
+        let Added { node, file, .. } = added.expect("it has just been made");
+        // A kernel may mount nothing that anybody has open for writing (CONFIG_BLK_DEV_WRITE_MOUNTED).
+        *file = kernel::open(node, false).map_err(|reason| MakeError::io(partition, "opening it again", reason))?;
+        directories::make(partition, mkfs, node)?;
+        file.sync_all().map_err(|reason| MakeError::io(partition, "flushing its directories", reason))
     }
 
     fn find(&self, number: u32) -> io::Result<Option<KernelPartition>> {
@@ -358,9 +368,14 @@ impl Disk for BlockDevice {
         kernel::check_writable(&self.node).map_err(|reason| OpenError::from_io(&self.node, true, reason))
     }
 
+    fn check_make(&self, new: &[NewPartition]) -> Result<(), MakeError> {
+        directories::check(new)
+    }
+
     /// The kernel gets the new partitions here and not only in `make`: whatever it refuses is a refusal before the
     /// first write.
     fn prepare(&mut self, new: &[NewPartition], removed: &[u32]) -> Result<(), MakeError> {
+        self.check_make(new)?;
         self.forget_partitions(removed)?;
         for partition in new {
             self.add(partition)?;
@@ -385,6 +400,11 @@ impl Disk for BlockDevice {
             // Opened before the tool ran, so that an error in writing what it left in the cache is not missed.
             let synced = added(partition).file.sync_all();
             synced.map_err(|reason| MakeError::io(partition, "flushing its file system", reason))?;
+        }
+        for partition in new {
+            if let Some(mkfs) = directories::wanted(partition) {
+                self.make_directories(partition, mkfs)?;
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::disk::directories;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
 use crate::disk::{Disk, MakeError, NewPartition, SECTOR_SIZES};
@@ -130,8 +131,14 @@ impl Disk for Image {
         Ok(())
     }
 
+    fn check_make(&self, new: &[NewPartition]) -> Result<(), MakeError> {
+        let refused = new.iter().find(|partition| directories::wanted(partition).is_some());
+        refused.map_or(Ok(()), |partition| Err(MakeError::InAnImage { label: partition.label.clone() }))
+    }
+
     /// A sparse file beside the image for each file system, without a name.
     fn prepare(&mut self, new: &[NewPartition], _removed: &[u32]) -> Result<(), MakeError> {
+        self.check_make(new)?;
         let formatted = new.iter().filter(|partition| partition.mkfs.is_some());
         let sparse_file = |partition: &NewPartition| {
             let image = kernel::real_path(&self.path)?;

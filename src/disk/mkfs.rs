@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -71,21 +72,22 @@ fn say(what: &str, started: Instant) {
 }
 
 /// Does what may take long, while the service manager hears that it goes on.
-pub fn while_saying<T: Send>(what: &str, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let started = Instant::now();
-    let (sender, finished) = mpsc::channel();
+pub fn while_saying<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let (started, is_done) = (Instant::now(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        // As above, for whom nobody receives.
-        let thread = move || sender.send(work()).unwrap_or(());
-        std::thread::Builder::new().spawn_scoped(scope, thread)?;
-        loop {
-            say(what, started);
-            match finished.recv_timeout(NOTIFICATION_INTERVAL) {
-                Ok(result) => return result,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => unreachable!("the thread sends before it ends"),
+        let teller = std::thread::Builder::new().spawn_scoped(scope, || {
+            while !is_done.load(Ordering::Relaxed) {
+                say(what, started);
+                std::thread::park_timeout(NOTIFICATION_INTERVAL);
             }
+        });
+        let result = work();
+        is_done.store(true, Ordering::Relaxed);
+        match teller {
+            Ok(teller) => teller.thread().unpark(),
+            Err(reason) => log::debug!("nobody told the service manager: {reason}"),
         }
+        result
     })
 }
 

@@ -2,9 +2,10 @@
 //! in for the card and cut its power at any write.
 //!
 //! Knows no table and no order of writes. `block_device` is the real thing, `image` a plain file; `mkfs` runs the
-//! tools for both, `links` tells udev of the boot disk.
+//! tools for both, `directories` fills what they made, `links` tells udev of the boot disk.
 
 pub mod block_device;
+mod directories;
 pub mod image;
 mod links;
 mod mkfs;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::disk::open::OpenError;
 use crate::filesystem::Mkfs;
 use crate::filesystem::superblock::Superblock;
+use crate::text::escape;
 use crate::units::{Extent, Label, show_size};
 
 /// A disk, in sectors of its own size.
@@ -47,6 +49,11 @@ pub trait Disk {
     /// Makes a disk that was opened for looking ready for writing, alone: waits for its lock at most `wait`. What
     /// was read before may have changed. Writes nothing.
     fn lock(&mut self, wait: Duration) -> Result<(), OpenError>;
+
+    /// Fails where `make` cannot make what is wanted, whatever else may be.
+    fn check_make(&self, _new: &[NewPartition]) -> Result<(), MakeError> {
+        Ok(())
+    }
 
     /// Gets ready what `make` will need, and fails where `make` would be refused it, or one of `removed` is in use. Called
     /// before the first write; writes nothing itself.
@@ -159,7 +166,11 @@ impl Growth {
     /// In words: `its ext4 grows from 2.0 GiB to 29.1 GiB`.
     pub fn words(&self) -> String {
         let Superblock { format, size, .. } = &self.superblock;
-        format!("its {} grows from {} to {}", format.name(), show_size(*size), show_size(self.to))
+        let (format, size, to) = (format.name(), show_size(*size), show_size(self.to));
+        match self.to == self.superblock.size {
+            true => format!("the growing of its {format} to {to} is finished"),
+            false => format!("its {format} grows from {size} to {to}"),
+        }
     }
 }
 
@@ -246,6 +257,36 @@ pub enum MakeError {
     Reset {
         /// Its device node.
         node: String,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// Its directories need a mount, which the kernel does not know how to make. Exit status 73.
+    #[error(
+        "{label}: the kernel has no {format}, so that no directories can be made in it: put its module into the initrd \
+         (on NixOS: boot.initrd.supportedFilesystems), or leave the directories out"
+    )]
+    NotMountable {
+        /// The partition.
+        label: Label,
+        /// The file system's name.
+        format: &'static str,
+    },
+    /// Its directories need a mount, which an image file cannot have. Exit status 73.
+    #[error(
+        "{label}: directories are made by the kernel, which mounts no part of an image file: attach it \
+         (losetup --find --show FILE) and name the loop device with --disk"
+    )]
+    InAnImage {
+        /// The partition.
+        label: Label,
+    },
+    /// A directory could not be made in it.
+    #[error("{label}: making the directory \"{}\" in it: {reason}", escape(path))]
+    Directory {
+        /// The partition.
+        label: Label,
+        /// The directory's path in the file system.
+        path: String,
         /// What the system said.
         reason: io::Error,
     },

@@ -68,6 +68,12 @@ pub struct Mkfs {
     pub arguments: Vec<OsString>,
     /// Extra environment.
     pub environment: Vec<(&'static str, String)>,
+    /// What it makes.
+    pub format: Format,
+    /// What is made in that, in this order.
+    pub directories: Vec<Directory>,
+    /// The one of `directories` that is mounted when nobody says which.
+    pub default_subvolume: Option<String>,
 }
 
 struct Row {
@@ -237,6 +243,9 @@ pub fn mkfs(
         tool: tool.find(configured(row.tool), is_executable)?,
         arguments: arguments.map(OsString::from).collect(),
         environment: vec![("MKE2FS_DEVICE_SECTSIZE", sector_size.to_string())],
+        format: content.format,
+        directories: content.directories.clone(),
+        default_subvolume: content.default_subvolume.clone(),
     })
 }
 

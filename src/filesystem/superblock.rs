@@ -23,6 +23,8 @@ pub struct Superblock {
     pub device_id: u64,
     /// Why it is not grown, as a sentence about it.
     pub obstacle: Option<&'static str>,
+    /// Where in the partition a copy is, in bytes, that is the last to be written when it grows.
+    pub last_copy: Option<u64>,
     groups: Groups,
 }
 
@@ -118,7 +120,8 @@ fn ext4(bytes: &[u8]) -> Option<Superblock> {
         0 => 1,
         _ => KIB.checked_shl(le32(bytes, 28)).filter(|size| *size <= 1 << 30)? / block_size,
     };
-    let sane = (1..=64 * KIB * 8 * cluster).contains(&per_group) && inodes > 0 && first <= 1 && cluster > 0;
+    let whole_clusters = cluster > 0 && per_group % cluster == 0 && (cluster == 1 || first == 0);
+    let sane = whole_clusters && (1..=64 * KIB * 8 * cluster).contains(&per_group) && inodes > 0 && first <= 1;
     if !sane || blocks <= first {
         return None;
     }
@@ -148,11 +151,11 @@ fn ext4(bytes: &[u8]) -> Option<Superblock> {
     } else {
         None
     };
-    Some(Superblock { format: Format::Ext4, size, block_size, device_id: 0, obstacle, groups })
+    Some(Superblock { format: Format::Ext4, size, block_size, device_id: 0, obstacle, last_copy: None, groups })
 }
 
 /// fs/xfs/libxfs/xfs_format.h, `struct xfs_dsb`, big-endian; what becomes of its end is decided in
-/// `xfs_growfs_data_private` (fs/xfs/xfs_fsops.c).
+/// `xfs_growfs_data_private` (fs/xfs/xfs_fsops.c). Each group begins with a copy, which is written after the transaction.
 fn xfs(bytes: &[u8]) -> Option<Superblock> {
     const LEAST: u64 = 64;
     const LAST_VERSION: u16 = 5;
@@ -175,7 +178,8 @@ fn xfs(bytes: &[u8]) -> Option<Superblock> {
     let limit = per_group * (u64::from(u32::MAX) - 1);
     let groups = Groups { blocks: per_group, least: LEAST, limit, ..Groups::none() };
     let size = blocks.checked_mul(block_size)?;
-    Some(Superblock { format: Format::Xfs, size, block_size, device_id: 0, obstacle, groups })
+    let last_copy = (blocks.saturating_sub(1) / per_group).checked_mul(per_group * block_size).filter(|at| *at > 0);
+    Some(Superblock { format: Format::Xfs, size, block_size, device_id: 0, obstacle, last_copy, groups })
 }
 
 /// include/uapi/linux/btrfs_tree.h, `struct btrfs_super_block` and in it `struct btrfs_dev_item`; the new size is
@@ -204,6 +208,7 @@ fn btrfs(bytes: &[u8]) -> Option<Superblock> {
         block_size,
         device_id: le64(bytes, DEVICE),
         obstacle,
+        last_copy: None,
         groups: Groups { least: 256 * MIB / block_size, ..Groups::none() },
     })
 }
@@ -211,9 +216,9 @@ fn btrfs(bytes: &[u8]) -> Option<Superblock> {
 /// include/linux/f2fs_fs.h, `struct f2fs_super_block`. It is seen, but not grown: `resize.f2fs` 1.15 moves its tables
 /// in place, and of its states about a third fail `fsck.f2fs` when the power is cut.
 fn f2fs(bytes: &[u8]) -> Option<Superblock> {
-    let (blocks_in_segment, segments) = (1u64.checked_shl(le32(bytes, 20)), u64::from(le32(bytes, 24)));
+    // A segment has 2 MiB.
+    const SEGMENT: u64 = 512;
     let block_size = 1u64.checked_shl(le32(bytes, 16)).filter(|size| (4 * KIB..=64 * KIB).contains(size))?;
-    let section = blocks_in_segment?.checked_mul(segments).filter(|blocks| *blocks > 0)?;
     if le32(bytes, 0) != 0xf2f5_2010 {
         return None;
     }
@@ -223,7 +228,8 @@ fn f2fs(bytes: &[u8]) -> Option<Superblock> {
         block_size,
         device_id: 0,
         obstacle: Some("resize.f2fs does not survive a power cut: run it by hand while it is not mounted"),
-        groups: Groups { step: section, ..Groups::none() },
+        last_copy: None,
+        groups: Groups { step: SEGMENT, ..Groups::none() },
     })
 }
 

@@ -100,6 +100,47 @@ mod ioctl {
         3,
         super::BtrfsName
     );
+    nix::ioctl_write_ptr!(
+        #[allow(missing_docs)]
+        btrfs_subvol_create,
+        0x94,
+        14,
+        super::BtrfsName
+    );
+    nix::ioctl_readwrite!(
+        #[allow(missing_docs)]
+        btrfs_ino_lookup,
+        0x94,
+        18,
+        super::BtrfsPlace
+    );
+    nix::ioctl_write_ptr!(
+        #[allow(missing_docs)]
+        btrfs_default_subvol,
+        0x94,
+        19,
+        u64
+    );
+    nix::ioctl_write_ptr!(
+        #[allow(missing_docs)]
+        btrfs_subvol_setflags,
+        0x94,
+        26,
+        u64
+    );
+    // include/uapi/linux/fs.h: the numbers say long, the kernel takes an int.
+    nix::ioctl_read_bad!(
+        #[allow(missing_docs)]
+        fs_getflags,
+        nix::request_code_read!(b'f', 1, size_of::<super::c_long>()),
+        super::c_int
+    );
+    nix::ioctl_write_ptr_bad!(
+        #[allow(missing_docs)]
+        fs_setflags,
+        nix::request_code_write!(b'f', 2, size_of::<super::c_long>()),
+        super::c_int
+    );
 }
 
 /// Bytes in a logical sector of an open disk: `BLKSSZGET` (block/ioctl.c).
@@ -160,13 +201,13 @@ pub fn grow_ext4(root: &File, blocks: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the xfs that an open directory is in as large as `blocks`, unless it is (fs/xfs/xfs_fsops.c). What may be used
-/// for inodes, which goes with it, stays as it is.
+/// Makes the xfs that an open directory is in as large as `blocks`, unless it is larger, and its copies of the superblock
+/// in any case (fs/xfs/xfs_fsops.c). What may be used for inodes, which goes with it, stays as it is.
 pub fn grow_xfs(root: &File, blocks: u64) -> io::Result<()> {
     let mut geometry = XfsGeometry { sizes: [0; 7], imaxpct: 0, datablocks: 0, rest: [0; 27] };
     // SAFETY: the descriptor is open, and what the kernel writes to has its layout and outlives the call.
     unsafe { ioctl::xfs_fsgeometry(root.as_raw_fd(), &raw mut geometry) }?;
-    if geometry.datablocks >= blocks {
+    if geometry.datablocks > blocks {
         return Ok(());
     }
     let wish = XfsGrowfsData { newblocks: blocks, imaxpct: geometry.imaxpct };
@@ -181,6 +222,46 @@ pub fn grow_btrfs(root: &File, device_id: u64, bytes: u64) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the argument has the kernel's layout and outlives the call, which keeps
     // nothing of it.
     unsafe { ioctl::btrfs_resize(root.as_raw_fd(), &raw const wish) }?;
+    Ok(())
+}
+
+/// Makes a btrfs subvolume of this name in an open directory (fs/btrfs/ioctl.c).
+pub fn make_subvolume(directory: &File, name: &str) -> io::Result<()> {
+    let wish = BtrfsName { fd: 0, name: padded(name.as_bytes())? };
+    // SAFETY: the descriptor is open, and the argument has the kernel's layout and outlives the call.
+    unsafe { ioctl::btrfs_subvol_create(directory.as_raw_fd(), &raw const wish) }?;
+    Ok(())
+}
+
+/// Makes an open subvolume, by its top directory, the one that is mounted when nobody says which.
+pub fn make_default_subvolume(subvolume: &File) -> io::Result<()> {
+    // include/uapi/linux/btrfs_tree.h, BTRFS_FIRST_FREE_OBJECTID: the top directory of any.
+    const TOP: u64 = 256;
+    let mut place = BtrfsPlace { tree: 0, object: TOP, name: [0; 4080] };
+    // SAFETY: the descriptor is open, and what the kernel reads and writes has its layout and outlives the call.
+    unsafe { ioctl::btrfs_ino_lookup(subvolume.as_raw_fd(), &raw mut place) }?;
+    // SAFETY: the descriptor is open, and the number outlives the call.
+    unsafe { ioctl::btrfs_default_subvol(subvolume.as_raw_fd(), &raw const place.tree) }?;
+    Ok(())
+}
+
+/// Lets nothing in an open subvolume be written to any more.
+pub fn make_read_only(subvolume: &File) -> io::Result<()> {
+    let read_only: u64 = 1 << 1;
+    // SAFETY: the descriptor is open, and the number outlives the call.
+    unsafe { ioctl::btrfs_subvol_setflags(subvolume.as_raw_fd(), &raw const read_only) }?;
+    Ok(())
+}
+
+/// Lets files that will be made in an open directory be overwritten in place, without checksums.
+pub fn disable_copy_on_write(directory: &File) -> io::Result<()> {
+    const NO_COPY_ON_WRITE: c_int = 0x0080_0000;
+    let mut flags: c_int = 0;
+    // SAFETY: the descriptor is open, and the number that the kernel writes to outlives the call.
+    unsafe { ioctl::fs_getflags(directory.as_raw_fd(), &raw mut flags) }?;
+    flags |= NO_COPY_ON_WRITE;
+    // SAFETY: as above; the kernel only reads it.
+    unsafe { ioctl::fs_setflags(directory.as_raw_fd(), &raw const flags) }?;
     Ok(())
 }
 
@@ -207,7 +288,14 @@ struct XfsGrowfsData {
     imaxpct: u32,
 }
 
-// include/uapi/linux/btrfs.h, `struct btrfs_ioctl_vol_args`.
+// include/uapi/linux/btrfs.h, `struct btrfs_ioctl_ino_lookup_args` and `struct btrfs_ioctl_vol_args`.
+#[repr(C)]
+struct BtrfsPlace {
+    tree: u64,
+    object: u64,
+    name: [u8; 4080],
+}
+
 #[repr(C)]
 struct BtrfsName {
     fd: i64,

@@ -10,11 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, major, minor};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, major, minor, mkdirat, umask};
 use nix::unistd::syncfs;
 
 use crate::kernel::{self, calls};
+
+/// The error number of a kind of file system that the kernel does not have.
+pub const NO_SUCH_KIND: i32 = nix::libc::ENODEV;
 
 /// A mounted file system. What was written to it is on the medium when [`Mounted::end`] has returned.
 #[derive(Debug)]
@@ -49,6 +53,37 @@ impl Mounted {
     }
 }
 
+/// Fails with `ENODEV` where the kernel has neither this kind of file system nor a module of it.
+pub fn check(name: &str) -> io::Result<()> {
+    calls::fsopen(&CString::new(name)?).map(drop)
+}
+
+/// Makes a directory in another, or takes the one that there is; mode 0755. Follows no link.
+pub fn make_directory(parent: &File, name: &str) -> io::Result<File> {
+    take_nothing_but_writing();
+    match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => open_directory(parent, name),
+        Err(reason) => Err(reason.into()),
+    }
+}
+
+/// Makes a btrfs subvolume in a directory; mode 0755.
+pub fn make_subvolume(parent: &File, name: &str) -> io::Result<File> {
+    take_nothing_but_writing();
+    calls::make_subvolume(parent, name)?;
+    open_directory(parent, name)
+}
+
+/// From others, whatever mask we were started with.
+fn take_nothing_but_writing() {
+    umask(Mode::from_bits_truncate(0o022));
+}
+
+fn open_directory(parent: &File, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(openat(parent, name, flags, Mode::empty())?.into())
+}
+
 /// How a block device is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
@@ -64,9 +99,9 @@ pub enum Use {
 /// btrfs would make the other mount writable, too (fs/btrfs/super.c, `btrfs_reconfigure_for_mount`, Linux 6.8).
 pub fn use_of(node: &Path) -> io::Result<Use> {
     let exclusively = OFlag::O_RDONLY | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    match openat(nix::fcntl::AT_FDCWD, node, exclusively, Mode::empty()) {
+    match openat(AT_FDCWD, node, exclusively, Mode::empty()) {
         Ok(_) => return Ok(Use::Free),
-        Err(nix::errno::Errno::EBUSY) => {}
+        Err(Errno::EBUSY) => {}
         Err(reason) => return Err(reason.into()),
     }
     const LARGEST: u64 = 1 << 20;

@@ -6,6 +6,7 @@
 //! another build of the program. As root.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
+mod growing;
 mod judge;
 mod others;
 mod recorder;

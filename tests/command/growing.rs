@@ -83,3 +83,19 @@ fn in_an_image_nothing_grows_and_the_plan_says_when_it_will() {
     }
     assert_eq!(fingerprint(&bench.image()), before);
 }
+
+#[test]
+fn directories_in_an_image_are_refused_with_what_to_do_instead() {
+    let bench = Bench::with_builder(&Builder::new(512, 16), GIB);
+    let config = "[[partition]]\nlabel=\"root\"\ntype=\"root\"\nformat=\"ext4\"\ndirectories=[\"/a\"]\n";
+    let before = fingerprint(&bench.image());
+    let output = bench.run("apply", &bench.config(config), &[]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(73), "{said}");
+    let wanted = "root: directories are made by the kernel, which mounts no part of an image file: attach it \
+                  (losetup --find --show FILE) and name the loop device with --disk; nothing was written\n";
+    assert!(said.ends_with(wanted), "{said}");
+    let planned = bench.json("plan", &bench.config(config), &[]);
+    assert!(planned["warnings"][0].as_str().unwrap().starts_with("apply would refuse: root: directories"), "{planned}");
+    assert_eq!(fingerprint(&bench.image()), before);
+}

@@ -64,6 +64,8 @@ fn a_file_system_comes_to_fill_its_partition() {
     for (format, mkfs) in [("xfs", XFS), ("btrfs", BTRFS)] {
         let device = card(mkfs);
         let node = device.partition(4);
+        // As at a boot: what is read through the disk stays cached.
+        let _held = File::open(device.partition(1)).unwrap();
         let mounted = Mounted::new(&node);
         fs::write(mounted.directory.path().join("letter"), "before").unwrap();
         drop(mounted);
@@ -87,6 +89,47 @@ fn a_file_system_comes_to_fill_its_partition() {
         assert_eq!(fs::read_to_string(mounted.directory.path().join("letter")).unwrap(), "before");
         drop(mounted);
         check_file_system(&node, format);
+        assert_idle(&device, &config);
+    }
+}
+
+#[test]
+fn an_xfs_whose_last_group_would_be_too_small_grows_once() {
+    // 1019 MiB are twelve groups and 32 blocks, of which the kernel makes no group.
+    let group = 21_736 * 4096;
+    let words = format!("agsize={group},size={}", 4 * group);
+    let device = card(&["mkfs.xfs", "-q", "-f", "-d", &words, "NODE"]);
+    let config = declared(&device, "xfs");
+    let report = device.json("apply", &config);
+    assert_eq!(partition(&report, "root")["file_system_grows_to"], 12 * group);
+    assert_eq!(size_of(&device.partition(4), "xfs"), 12 * group);
+    assert_idle(&device, &config);
+}
+
+#[test]
+fn a_partition_and_its_file_system_grow_in_the_same_run() {
+    for (format, least) in [("xfs", "300M"), ("btrfs", "256M")] {
+        let device = Device::with_builder(&Builder::new(512, 16), GIB);
+        let small = format!("format=\"{format}\"\nsize-max=\"{least}\"");
+        device.json("apply", &device.config(&one_partition("root", &small)));
+        let config = declared(&device, format);
+        let planned = device.json("plan", &config);
+        let report = device.json("apply", &config);
+        assert_eq!(report["outcome"]["message"], "grew root, grew the file system of root", "{report}");
+        let size = |report: &Value| partition(report, "root")["file_system_grows_to"].as_u64().unwrap();
+        assert_eq!(size(&planned), size(&report), "the plan shown is the plan applied");
+        assert_eq!(size_of(&device.partition(4), format), size(&report));
+        assert_eq!(device.shown()[3].2, 1019 * MIB);
+        assert_idle(&device, &config);
+    }
+    // What cannot grow with its partition is named in that run, and not at every boot.
+    for (format, what) in [("format=\"vfat\"", "vfat"), ("format=\"swap\"", "swap"), ("", "what is in it")] {
+        let device = Device::with_builder(&Builder::new(512, 16), GIB);
+        device.json("apply", &device.config(&one_partition("root", &format!("{format}\nsize-max=\"64M\""))));
+        let config = device.config(&one_partition("root", format));
+        let report = device.json("apply", &config);
+        let wanted = format!("root: its partition grows, but {what} is nothing that makeroom can make larger");
+        assert_eq!((&report["warnings"], &report["outcome"]["code"]), (&Value::Array(vec![wanted.into()]), &0.into()));
         assert_idle(&device, &config);
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
 
 mod cards;
+mod directories;
 mod growing;
 mod initrd;
 mod linking;

@@ -3,6 +3,7 @@
 
 mod firmware;
 mod layouts;
+mod superblocks;
 mod tables;
 mod texts;
 
@@ -21,6 +22,7 @@ pub fn run(target: &str, data: &[u8]) {
         "efi" => firmware::efi,
         "device_tree" => firmware::device_tree,
         "uevent" => firmware::uevent,
+        "superblock" => superblocks::superblock,
         _ => panic!("there is no target {target}"),
     };
     let largest = largest_allocation(|| check(data));
