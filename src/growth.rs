@@ -1,8 +1,8 @@
 //! Which file systems are smaller than their partitions, and how large they become. Looks only.
 //!
 //! A boot pays one small read for each declared partition that is there, two for an xfs and where the superblock is not
-//! that of the declared format. What is not certain is left alone: a warning says so where a file system stays smaller than its
-//! partition, and silence where nothing is known of it, unless this run has enlarged the partition.
+//! that of the declared format. What is not certain is left alone: a warning says so where a file system stays smaller
+//! than its partition, and silence where nothing is known of it, unless this run has enlarged the partition.
 
 use std::io;
 
@@ -28,16 +28,21 @@ pub struct Candidate {
 
 /// What grows, and warnings about what does not.
 pub fn find(disk: &mut dyn Disk, candidates: &[Candidate]) -> (Vec<Growth>, Vec<String>) {
-    let (mut growing, mut warnings) = (Vec::new(), Vec::new());
-    if candidates.is_empty() {
-        return (growing, warnings);
+    let glance = look_at_all(disk, candidates);
+    if glance == (Vec::new(), Vec::new()) {
+        return glance;
     }
     // What was read through the whole disk stays cached for as long as any partition is mounted, and the kernel's own
-    // changes to a file system go past that cache.
-    if let Err(reason) = disk.forget() {
-        warnings.push(format!("cannot drop the disk's cache: {reason}; no file system is grown"));
-        return (growing, warnings);
+    // changes to a file system go past that cache. File systems do not become smaller: only what seems to be small is
+    // asked for again, so that a boot with nothing to do drops nobody's cache.
+    match disk.forget() {
+        Ok(_) => look_at_all(disk, candidates),
+        Err(reason) => (Vec::new(), vec![format!("cannot drop the disk's cache: {reason}; no file system is grown")]),
     }
+}
+
+fn look_at_all(disk: &mut dyn Disk, candidates: &[Candidate]) -> (Vec<Growth>, Vec<String>) {
+    let (mut growing, mut warnings) = (Vec::new(), Vec::new());
     for candidate in candidates {
         match look(disk, candidate) {
             Ok(found) => growing.extend(found),
