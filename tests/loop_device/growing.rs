@@ -108,13 +108,17 @@ fn an_xfs_whose_last_group_would_be_too_small_grows_once() {
 
 #[test]
 fn a_partition_and_its_file_system_grow_in_the_same_run() {
-    for (format, least) in [("xfs", "300M"), ("btrfs", "256M")] {
+    for (format, least, is_mounted) in
+        [("xfs", "300M", false), ("btrfs", "256M", false), ("xfs", "300M", true), ("btrfs", "256M", true)]
+    {
         let device = Device::with_builder(&Builder::new(512, 16), GIB);
         let small = format!("format=\"{format}\"\nsize-max=\"{least}\"");
         device.json("apply", &device.config(&one_partition("root", &small)));
         let config = declared(&device, format);
+        let mounted = is_mounted.then(|| Mounted::new(&device.partition(4)));
         let planned = device.json("plan", &config);
         let report = device.json("apply", &config);
+        drop(mounted);
         assert_eq!(report["outcome"]["message"], "grew root, grew the file system of root", "{report}");
         let size = |report: &Value| partition(report, "root")["file_system_grows_to"].as_u64().unwrap();
         assert_eq!(size(&planned), size(&report), "the plan shown is the plan applied");
