@@ -9,7 +9,9 @@ use makeroom::table::{Layout, Partition};
 use makeroom::units::{Extent, Guid, Label, MIB};
 use proptest::prelude::*;
 use support::builder::Builder;
-use support::rules::{applied, check_card, check_plan, own_extents, stray_write};
+use support::rules::{
+    applied, check_answer, check_areas, check_card, check_next_plan, check_plan, own_extents, stray_write,
+};
 use support::{decide, declared, guids, linux, removed, to_make};
 
 const CASES: u32 = 10_000;
@@ -101,9 +103,7 @@ proptest! {
     #[test]
     fn the_next_plan_for_the_same_wishes_makes_nothing(wishes in wishes(), layout in layout(), alignment in alignment()) {
         let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
-        let again = plan::plan(&wishes, &applied(&layout, &plan), alignment, &mut guids);
-        // What had to be left out for want of space or slots stays out.
-        prop_assert_eq!(again.map(|again| again.new), Ok(vec![]));
+        check_next_plan(&wishes, &layout, &plan);
     }
 
     #[test]
@@ -120,24 +120,7 @@ proptest! {
     #[test]
     fn the_area_that_is_used_is_used_up(wishes in wishes(), layout in layout(), alignment in alignment()) {
         let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
-        let after = applied(&layout, &plan);
-        for area in layout.free_areas(alignment) {
-            let inside: Vec<_> = plan.new.iter().filter(|new| new.partition.extent.overlaps(&area.extent)).collect();
-            let unlimited = |label: &Label| wishes.iter().any(|wish| wish.label == *label && wish.size_max.is_none());
-            if inside.iter().any(|new| unlimited(&new.partition.label)) {
-                let used: u64 = inside.iter().map(|new| new.partition.extent.size).sum();
-                let end = area.extent.start + used;
-                let next = layout.partitions.iter().map(|other| other.extent.start).filter(|start| *start >= end).min();
-                let free = next.unwrap_or(layout.usable.end()) - end;
-                prop_assert!(free < 2 * alignment, "{free} bytes unused at {alignment}");
-            }
-            // One behind the other: no gap between new partitions.
-            let mut at = area.extent.start;
-            for partition in after.partitions.iter().filter(|other| other.extent.overlaps(&area.extent)) {
-                prop_assert_eq!(partition.extent.start, at);
-                at = partition.extent.end();
-            }
-        }
+        check_areas(&wishes, &layout, &plan);
     }
 
     #[test]
@@ -161,27 +144,7 @@ proptest! {
 
     #[test]
     fn what_fits_into_the_largest_area_is_never_refused(wishes in wishes(), layout in layout(), alignment in alignment()) {
-        let required = wishes.iter().filter(|wish| wish.priority <= 0);
-        let needed: u64 = required.clone().map(|wish| wish.size_min.next_multiple_of(alignment)).sum();
-        let areas = layout.free_areas(alignment);
-        let largest = areas.iter().map(|area| area.extent.size).max().unwrap_or(0);
-        match plan::plan(&wishes, &layout, alignment, &mut guids) {
-            Err(Error::NoSpace { .. }) => prop_assert!(needed > largest, "{needed} would fit into {largest}"),
-            Err(Error::NoSlot { slots, used, needed }) => prop_assert!(used + needed > slots as usize),
-            Err(Error::NoAlignedSize { .. }) => {
-                let misses = |wish: &Declared| wish.size_max.is_some_and(|max| max / alignment * alignment < wish.size_min);
-                prop_assert!(wishes.iter().any(misses));
-            }
-            Err(other) => prop_assert!(false, "{other}"),
-            Ok(plan) => {
-                let left_out: Vec<_> = wishes.iter().filter(|wish| plan.dropped.contains(&wish.label)).collect();
-                prop_assert!(left_out.iter().all(|wish| wish.priority > 0));
-                prop_assert_eq!(plan.new.len() + left_out.len(), wishes.len());
-                let kept = wishes.iter().filter(|wish| !plan.dropped.contains(&wish.label));
-                let (lowest_out, highest_in) = (left_out.iter().map(|w| w.priority).min(), kept.map(|w| w.priority).max());
-                prop_assert!(lowest_out.zip(highest_in).is_none_or(|(out, kept)| out > kept), "priorities");
-            }
-        }
+        check_answer(&wishes, &layout, alignment, &plan::plan(&wishes, &layout, alignment, &mut guids));
     }
 
     #[test]

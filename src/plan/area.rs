@@ -100,7 +100,7 @@ pub(super) type Allocation = Vec<Option<usize>>;
 
 /// Finds an area for each; as long as that fails, drops the optional ones, highest priority number first. An existing
 /// one that is dropped does not grow, and before a missing one is refused, no existing one keeps anything for its
-/// minimum: it is there, after all.
+/// minimum: it is there, after all. Those that would be dropped before one that fits nowhere are not tried with it.
 pub(super) fn allocate(
     sized: &[Sized],
     areas: &mut [Area],
@@ -108,8 +108,11 @@ pub(super) fn allocate(
     alignment: u64,
     numbers: usize,
 ) -> Result<Allocation, Error> {
-    let mut limit = i32::MAX;
+    let largest = areas.iter().map(|area| area.free.extent.size).max().unwrap_or(0);
+    let fits_nowhere = sized.iter().filter(|sized| sized.needed() > largest).map(|sized| sized.wish.priority);
+    let mut limit = fits_nowhere.min().map_or(i32::MAX, |lowest| lowest.saturating_sub(1).max(0));
     loop {
+        stop_growing(areas, |area| area.grower.is_some_and(|grower| grower.wish.priority > limit));
         let wanted: Vec<bool> = sized.iter().map(|sized| sized.wish.priority <= limit).collect();
         let count = wanted.iter().filter(|wanted| **wanted).count();
         let allocation = if count <= numbers { allocate_wanted(sized, &wanted, areas, alignment) } else { None };
@@ -120,10 +123,7 @@ pub(super) fn allocate(
         let growers = areas.iter().filter_map(|area| area.grower.as_ref());
         let missing = sized.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(sized, _)| sized);
         match missing.chain(growers).map(|sized| sized.wish.priority).max() {
-            Some(highest) if highest > 0 => {
-                limit = highest - 1;
-                stop_growing(areas, |area| area.grower.is_some_and(|grower| grower.wish.priority > limit));
-            }
+            Some(highest) if highest > 0 => limit = highest - 1,
             _ if count > numbers => {
                 let (slots, used) = (layout.slots, layout.partitions.len());
                 return Err(Error::NoSlot { slots, used, needed: count });
@@ -146,16 +146,16 @@ fn allocate_wanted(sized: &[Sized], wanted: &[bool], areas: &[Area], alignment: 
     let wishes = || sized.iter().zip(wanted).map(|(sized, wanted)| wanted.then(|| sized.needed()));
     let needed = wishes().flatten().try_fold(0u64, u64::checked_add);
     let room = |area: &Area| area.free.extent.size.saturating_sub(area.reserved(alignment));
-    let mut left: Vec<u64> = areas.iter().map(room).collect();
-    let largest = (0..areas.len()).max_by_key(|index| (left[*index], std::cmp::Reverse(*index)));
-    if let Some(largest) = largest.filter(|largest| needed.is_some_and(|needed| needed <= left[*largest])) {
+    let mut left: Vec<(usize, u64)> = areas.iter().map(room).enumerate().collect();
+    let largest = left.iter().copied().max_by_key(|(index, room)| (*room, std::cmp::Reverse(*index)));
+    if let Some((largest, _)) = largest.filter(|(_, room)| needed.is_some_and(|needed| needed <= *room)) {
         return Some(wishes().map(|wish| wish.map(|_| largest)).collect());
     }
-    let rooms = left.clone();
+    left.sort_by_key(|(_, room)| *room);
     let mut fit = |needed: u64| {
-        let smallest = (0..areas.len()).filter(|index| left[*index] >= needed).min_by_key(|index| rooms[*index])?;
-        left[smallest] -= needed;
-        Some(smallest)
+        let (smallest, left) = left.iter_mut().find(|(_, left)| *left >= needed)?;
+        *left -= needed;
+        Some(*smallest)
     };
     wishes().map(|wish| wish.map_or(Some(None), |needed| fit(needed).map(Some))).collect()
 }

@@ -25,6 +25,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::builder::Builder;
+use support::memory::Counting;
 use support::{
     content_hash, fixture_config, fsck, loops, make_card, old_signatures, partition, program, text, tool, wait_for,
 };
@@ -32,6 +33,9 @@ use tempfile::TempDir;
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
+
+#[global_allocator]
+static MEMORY: Counting = Counting;
 
 /// A loop device over a file in a directory of its own. In this order it goes away again.
 struct Device {

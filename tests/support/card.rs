@@ -26,6 +26,8 @@ pub struct Card {
     pub sectors: u64,
     pub content: BTreeMap<u64, Vec<u8>>,
     pub events: Vec<Event>,
+    /// How often it was read, and how many bytes.
+    pub reads: (u64, u64),
     /// Fail the n-th write or flush from now on.
     pub fail_after: Option<usize>,
     /// A sector that cannot be read, and how many reads of it still work.
@@ -72,6 +74,7 @@ impl Card {
             sectors,
             content,
             events: Vec::new(),
+            reads: (0, 0),
             fail_after: None,
             unreadable: None,
             fake: None,
@@ -166,6 +169,7 @@ impl Disk for Card {
         assert_eq!(buffer.len() % size, 0, "reads are whole sectors");
         let end = lba + (buffer.len() / size) as u64;
         assert!(end <= self.sectors, "read beyond the end");
+        self.reads = (self.reads.0 + 1, self.reads.1 + buffer.len() as u64);
         if let Some((_, left)) = self.unreadable.as_mut().filter(|(bad, _)| (lba..end).contains(bad)) {
             match left {
                 0 => return Err(eio()),

@@ -50,6 +50,14 @@ pub fn declared(label: &str) -> Declared {
     }
 }
 
+/// The wish for which a partition with this label was made: one that is known by its type may have got a number behind
+/// its name.
+pub fn wish_of<'a>(wishes: &'a [Declared], label: &Label) -> &'a Declared {
+    let exact = wishes.iter().find(|wish| wish.label == *label);
+    let is_meant = |wish: &&Declared| label.lossy().starts_with(&wish.label.lossy());
+    exact.or(wishes.iter().rfind(is_meant)).unwrap()
+}
+
 /// Content of the given format.
 pub fn content(format: Format, label: &str) -> Option<Content> {
     Some(Content {

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use makeroom::config::{Declared, Identity};
-use makeroom::plan::{Grown, Plan};
-use makeroom::table::{Layout, Partition};
+use makeroom::config::{Declared, Identity, Padding};
+use makeroom::plan::{self, Error, Grown, New, Plan};
+use makeroom::table::{FreeArea, Layout, Partition};
 use makeroom::units::Extent;
 
 use super::card::{Card, Event};
 use super::linux::{self, Seen};
+use super::{guids, wish_of};
 
 /// The layout after the plan was applied.
 pub fn applied(layout: &Layout, plan: &Plan) -> Layout {
@@ -29,9 +30,7 @@ pub fn check_plan(wishes: &[Declared], layout: &Layout, plan: &Plan) {
     let areas = layout.free_areas(plan.alignment);
     for new in &plan.new {
         let Partition { extent, number, label, .. } = &new.partition;
-        // One that is known by its type may have got a number behind its name.
-        let is_meant = |wish: &&Declared| label.lossy().starts_with(&wish.label.lossy());
-        let wish = wishes.iter().rfind(is_meant).unwrap();
+        let wish = wish_of(wishes, label);
         let holds = |area: Extent| area.start <= extent.start && extent.end() <= area.end();
         assert!(areas.iter().any(|area| holds(area.extent)), "{extent:?} is in no free area: {areas:?}");
         assert!(holds(layout.usable), "{extent:?} is outside {:?}", layout.usable);
@@ -52,6 +51,143 @@ pub fn check_plan(wishes: &[Declared], layout: &Layout, plan: &Plan) {
     assert_eq!(numbers.len(), after.partitions.len(), "a number is taken twice");
     let first = layout.partitions.iter().map(|partition| partition.extent.start).min().unwrap_or(0);
     assert!(plan.new.iter().all(|new| new.partition.extent.start >= first), "before the first partition");
+}
+
+/// With the plan applied, the next one changes nothing: what had to be left out for want of space or slots stays out.
+pub fn check_next_plan(wishes: &[Declared], layout: &Layout, plan: &Plan) {
+    let next = plan::plan(wishes, &applied(layout, plan), plan.alignment, &mut guids);
+    assert!(next.as_ref().is_ok_and(Plan::is_empty), "{next:?}");
+}
+
+/// What a plan makes of one free area.
+pub struct UsedArea<'a> {
+    /// The area as the planner saw it.
+    pub area: FreeArea,
+    /// The whole gap, up to the next old partition or the end of the usable range.
+    pub gap: Extent,
+    /// Where the partition before it ends, which may have grown into it.
+    pub start: u64,
+    /// Its new partitions, in the order of the disk, each with its wish.
+    pub new: Vec<(&'a New, &'a Declared)>,
+}
+
+impl UsedArea<'_> {
+    /// Bytes of the gap that are in no partition now.
+    pub fn unused(&self) -> u64 {
+        self.gap.end() - self.start - self.new.iter().map(|(new, _)| new.partition.extent.size).sum::<u64>()
+    }
+
+    /// Whether each has all that it may have, so that what is left is nobody's.
+    pub fn is_at_its_limits(&self, alignment: u64) -> bool {
+        self.new.iter().all(|(new, wish)| is_at_its_maximum(new, wish, alignment))
+    }
+}
+
+fn is_at_its_maximum(new: &New, wish: &Declared, alignment: u64) -> bool {
+    wish.size_max.is_some_and(|max| max - new.partition.extent.size < alignment)
+}
+
+/// The free areas in which a plan makes something.
+pub fn used_areas<'a>(wishes: &'a [Declared], layout: &Layout, plan: &'a Plan) -> Vec<UsedArea<'a>> {
+    let used = |area: FreeArea| {
+        let inside = plan.new.iter().filter(|new| area.extent.overlaps(&new.partition.extent));
+        let mut new: Vec<_> = inside.map(|new| (new, wish_of(wishes, &new.partition.label))).collect();
+        new.sort_by_key(|(new, _)| new.partition.extent);
+        let gap_start = area.after.map_or(layout.usable.start, |before| before.end());
+        let grown = plan.grown.iter().find(|grown| Some(grown.old) == area.after);
+        let start = grown.map_or(gap_start, |grown| grown.partition.extent.end());
+        let starts = layout.partitions.iter().map(|other| other.extent.start);
+        let end = starts.filter(|other| *other >= area.extent.end()).min().unwrap_or(layout.usable.end());
+        let gap = Extent { start: gap_start, size: end - gap_start };
+        (!new.is_empty()).then_some(UsedArea { area, gap, start, new })
+    };
+    layout.free_areas(plan.alignment).into_iter().filter_map(used).collect()
+}
+
+/// Whether a partition that is there takes room that is free.
+fn grows(wish: &Declared, layout: &Layout) -> bool {
+    let is_it = |other: &Partition| other.label == wish.label && other.partition_type == wish.partition_type;
+    wish.grow && layout.partitions.iter().any(is_it)
+}
+
+/// The largest area is used when it holds all, and nothing that is there wants more. A used area is used up, without
+/// gaps, unless maxima say otherwise; and by weight. Nobody wants padding.
+pub fn check_areas(wishes: &[Declared], layout: &Layout, plan: &Plan) {
+    assert!(wishes.iter().all(|wish| wish.padding == Padding::default()), "there is no rule for padding here");
+    let all_used = used_areas(wishes, layout, plan);
+    let new = all_used.iter().flat_map(|used| &used.new);
+    let needed: u64 = new.map(|(_, wish)| wish.size_min.next_multiple_of(plan.alignment)).sum();
+    let areas = layout.free_areas(plan.alignment);
+    let largest = areas.iter().map(|area| area.extent.size).max().unwrap_or(0);
+    if needed <= largest && !wishes.iter().any(|wish| grows(wish, layout)) {
+        let used: Vec<u64> = all_used.iter().map(|used| used.area.extent.size).collect();
+        assert!(used.is_empty() || used == [largest], "used {used:?}, though {largest} bytes hold all");
+    }
+    for used in all_used {
+        let mut at = used.start.max(layout.usable.start).next_multiple_of(plan.alignment);
+        for (new, _) in &used.new {
+            assert_eq!(new.partition.extent.start, at, "a gap between new partitions");
+            at = new.partition.extent.end();
+        }
+        if !used.is_at_its_limits(plan.alignment) {
+            let free = used.gap.end() - at;
+            assert!(free < 2 * plan.alignment, "{free} bytes unused at {}", plan.alignment);
+        }
+        check_weights(&used, plan.alignment);
+    }
+}
+
+/// Where no maximum binds, those above their minimum have their share of what all of these have. Sizes are rounded, and
+/// what that leaves goes on to the next: at most a step for each; and the last one grows into what is left behind it.
+fn check_weights(used: &UsedArea, alignment: u64) {
+    if used.new.iter().any(|(new, wish)| is_at_its_maximum(new, wish, alignment)) {
+        return;
+    }
+    let size = |new: &New| u128::from(new.partition.extent.size);
+    let least = |wish: &Declared| u128::from(wish.size_min.next_multiple_of(alignment) + 2 * alignment);
+    let shares = used.new.iter().filter(|(new, wish)| size(new) > least(wish) && wish.weight > 0);
+    let shares: Vec<_> = shares.map(|(new, wish)| (size(new), u128::from(wish.weight))).collect();
+    let (sizes, weights) =
+        shares.iter().fold((0, 0), |(sizes, weights), (size, weight)| (sizes + size, weights + weight));
+    let bound = u128::from(alignment) * (shares.len() as u128 + 3) * weights;
+    for (size, weight) in &shares {
+        assert!((size * weights).abs_diff(sizes * weight) <= bound, "not by weight: {shares:?}");
+    }
+}
+
+/// Nothing is refused that would fit into the largest area, and what is left out is optional and of the highest
+/// priority numbers.
+pub fn check_answer(wishes: &[Declared], layout: &Layout, alignment: u64, answer: &Result<Plan, Error>) {
+    let is_there = |wish: &Declared| layout.partitions.iter().filter(|other| other.label == wish.label).count();
+    let missing = || wishes.iter().filter(|wish| is_there(wish) == 0);
+    let required = missing().filter(|wish| wish.priority <= 0);
+    let needed: u64 = required.map(|wish| wish.size_min.next_multiple_of(alignment)).sum();
+    let largest = layout.free_areas(alignment).iter().map(|area| area.extent.size).max().unwrap_or(0);
+    match answer {
+        Err(Error::NoSpace { .. }) => assert!(needed > largest, "{needed} would fit into {largest}"),
+        Err(Error::NoSlot { slots, used, needed }) => assert!(used + needed > (*slots).min(255) as usize),
+        Err(Error::NoAlignedSize { .. }) => {
+            let misses = |wish: &Declared| wish.size_max.is_some_and(|max| max / alignment * alignment < wish.size_min);
+            assert!(missing().any(misses));
+        }
+        Err(Error::LabelTwice { .. }) => assert!(wishes.iter().any(|wish| is_there(wish) > 1)),
+        Err(other) => panic!("{other}"),
+        Ok(plan) => {
+            let (left_out, made): (Vec<_>, Vec<_>) = missing().partition(|wish| plan.dropped.contains(&wish.label));
+            assert!(left_out.iter().all(|wish| wish.priority > 0));
+            assert_eq!((plan.new.len(), plan.dropped.len()), (made.len(), left_out.len()));
+            assert_eq!(plan.kept.len() + made.len() + left_out.len(), wishes.len());
+            let lowest_out = left_out.iter().map(|wish| wish.priority).min();
+            let highest_in = made.iter().map(|wish| wish.priority).max();
+            assert!(lowest_out.zip(highest_in).is_none_or(|(out, made)| out > made), "priorities");
+            if let Some(lowest) = lowest_out.filter(|_| !wishes.iter().any(|wish| grows(wish, layout))) {
+                let before: Vec<_> = missing().filter(|wish| wish.priority <= lowest).collect();
+                let have_numbers = layout.partitions.len() + before.len() <= layout.slots.min(255) as usize;
+                let needed: u64 = before.iter().map(|wish| wish.size_min.next_multiple_of(alignment)).sum();
+                assert!(needed > largest || !have_numbers, "left out, though {needed} would fit into {largest}");
+            }
+        }
+    }
 }
 
 /// The table holds what was there, unchanged, and what was planned; the backup says the same; no sector of an old
