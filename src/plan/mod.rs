@@ -226,7 +226,9 @@ impl<'a> Step<'a> {
 fn areas<'a>(existing: &[(&'a Declared, &Partition)], layout: &Layout, alignment: u64) -> Vec<Area<'a>> {
     let grower = |free: &FreeArea| {
         let (wish, partition) = existing.iter().find(|(_, partition)| Some(partition.extent) == free.after)?;
-        let may_grow = wish.grow && wish.partition_type == partition.partition_type;
+        // What ends before the usable range may have the table itself behind it.
+        let is_usable = partition.extent.end() >= layout.usable.start;
+        let may_grow = wish.grow && wish.partition_type == partition.partition_type && is_usable;
         may_grow.then(|| sized_existing(wish, partition.extent.size, alignment))
     };
     let mut areas: Vec<Area> =

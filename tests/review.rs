@@ -1,0 +1,75 @@
+//! What a review suspects.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::cast_possible_truncation)] // a test may panic
+
+#![allow(unused_imports, dead_code)]
+mod support;
+
+use makeroom::apply::{Action, Stage};
+use makeroom::config::{Declared, Identity};
+use makeroom::disk::Disk;
+use makeroom::growth::{self, Candidate};
+use makeroom::plan;
+use makeroom::table::{Layout, Partition};
+use makeroom::units::{Extent, Guid, KIB, Label, MIB};
+use support::builder::{Builder, PARTITION_TYPE};
+use support::rules::{applied, check_plan};
+use support::{declared, decide_by, guids};
+
+fn at(number: u32, start: u64, size: u64, label: &str, kind: u128) -> Partition {
+    Partition {
+        number,
+        extent: Extent { start: start * MIB, size: size * MIB },
+        label: Label::declared(label).unwrap(),
+        partition_type: Guid::from_u128(kind),
+        guid: Guid::from_u128(1000 + u128::from(number)),
+        attributes: 0,
+    }
+}
+
+fn by_type(label: &str, kind: u128, factory_reset: bool) -> Declared {
+    Declared { identity: Identity::Type, partition_type: Guid::from_u128(kind), factory_reset, ..declared(label) }
+}
+
+fn layout(mib: u64, partitions: Vec<Partition>) -> Layout {
+    Layout { sector_size: 512, usable: Extent { start: MIB, size: mib * MIB }, slots: 128, partitions }
+}
+
+#[test]
+fn nothing_is_made_before_the_first_usable_sector() {
+    let early = |first: u64, sectors: u64| Partition {
+        extent: Extent { start: first * 512, size: sectors * 512 },
+        ..at(1, 0, 0, "loader", 1)
+    };
+    let loader = Declared { partition_type: Guid::from_u128(1), size_min: 1, ..declared("loader") };
+    let small = Declared { size_max: Some(MIB), ..loader.clone() };
+    for wishes in [vec![declared("root")], vec![loader], vec![small, declared("root")]] {
+        let before = Layout { usable: Extent { start: 16 * MIB, size: 984 * MIB }, ..layout(0, vec![early(64, 64)]) };
+        let plan = plan::plan(&wishes, &before, MIB, &mut guids).unwrap();
+        eprintln!("{:?} {:?}", plan.new, plan.grown);
+        check_plan(&wishes, &before, &plan);
+    }
+}
+
+/// The same on a card: a partition before an array that is not at LBA 2.
+#[test]
+fn the_primary_array_is_in_no_partition() {
+    let builder = Builder {
+        array_lba: 64,
+        first_usable: 2048,
+        partitions: vec![(1, 34, 63, "spl")],
+        ..Builder::new(512, 64)
+    };
+    let mut card = builder.build();
+    let (table, plan, _) = decide_by(plan::plan, &mut card, &[declared("root")], 4 * KIB).unwrap();
+    let array = Extent { start: table.home * 512, size: 32 * 512 };
+    assert!(plan.new.iter().all(|new| !new.partition.extent.overlaps(&array)), "{:?} on {array:?}", plan.new);
+    let spl = Declared { partition_type: Guid::from_disk(*PARTITION_TYPE), size_min: 1, ..declared("spl") };
+    let (_, plan, steps) = decide_by(plan::plan, &mut card, &[spl], 4 * KIB).unwrap();
+    let over = plan.grown.iter().any(|grown| grown.partition.extent.overlaps(&array));
+    if over {
+        let mut done = Vec::new();
+        makeroom::apply::carry_out(&mut card, &steps, &[], &[], &mut done).unwrap();
+        let again = decide_by(plan::plan, &mut card, &[], 4 * KIB).map(|_| ());
+        panic!("{:?} over {array:?}; the next run: {again:?}", plan.grown);
+    }
+}
