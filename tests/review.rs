@@ -73,3 +73,24 @@ fn the_primary_array_is_in_no_partition() {
         panic!("{:?} over {array:?}; the next run: {again:?}", plan.grown);
     }
 }
+
+#[test]
+fn what_a_reset_deletes_is_not_probed_before() {
+    let partition_type = Guid::from_disk(*PARTITION_TYPE);
+    let builder = Builder {
+        partitions: vec![(1, 2048, 4095, "boot"), (2, 4096, 6143, "store"), (5, 6144, 32_734, "data")],
+        ..Builder::new(512, 16)
+    };
+    let store = Declared { partition_type, size_min: 64 * KIB, ..declared("store") };
+    let data = Declared { partition_type, size_min: 64 * KIB, size_max: Some(MIB), factory_reset: true, ..declared("data") };
+    let mut card = builder.build();
+    let (_, plan, steps) = decide_by(plan::plan_reset, &mut card, &[store, data], MIB).unwrap();
+    let removed = &plan.removed[0];
+    for step in &steps {
+        if let Action::Probe(lba) = step.action {
+            let sector = Extent { start: lba * 512, size: 512 };
+            assert!(!removed.extent.overlaps(&sector), "LBA {lba} of {removed:?} is written in {:?}", step.stage);
+        }
+        if step.stage == Stage::Remove { break; }
+    }
+}
