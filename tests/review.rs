@@ -94,3 +94,14 @@ fn what_a_reset_deletes_is_not_probed_before() {
         if step.stage == Stage::Remove { break; }
     }
 }
+
+/// The name "home" is taken by another type.
+#[test]
+fn each_is_known_again_by_the_name_that_it_got() {
+    let wishes = [by_type("home", 7, true), by_type("home-2", 7, false)];
+    let before = layout(1000, vec![at(1, 1, 50, "home", 1)]);
+    let first = plan::plan(&wishes, &before, MIB, &mut guids).unwrap();
+    let names: Vec<_> = first.new.iter().map(|new| (new.partition.number, new.partition.label.lossy())).collect();
+    let found = plan::find_all(&wishes, &applied(&before, &first).partitions).unwrap().iter().map(|p| p.unwrap().number).collect::<Vec<_>>();
+    assert_eq!(found, first.new.iter().map(|new| new.partition.number).collect::<Vec<_>>(), "{names:?}");
+}

@@ -369,7 +369,7 @@ fn entry(
     Ok(Partition {
         number,
         extent,
-        label: unique_label(wish, layout),
+        label: unique_label(wish, declared, layout),
         partition_type: wish.partition_type,
         guid: guid(wish, declared, layout, guids)?,
         attributes: wish.attributes,
@@ -394,9 +394,12 @@ fn guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Gui
     found.flatten().ok_or(Error::NoGuid)
 }
 
-/// The name of a partition that is known by its type must not become a second of its kind: others are mounted by it.
-fn unique_label(wish: &Declared, layout: &Layout) -> Label {
-    let is_taken = |label: &Label| layout.partitions.iter().any(|partition| partition.label == *label);
+/// The name of a partition that is known by its type must not become a second of its kind: others are mounted by it. Nor
+/// may it be the one that another wish has, which would take it for its own.
+fn unique_label(wish: &Declared, declared: &[Declared], layout: &Layout) -> Label {
+    let is_wished = |label: &Label| *label != wish.label && declared.iter().any(|other| other.label == *label);
+    let is_taken =
+        |label: &Label| is_wished(label) || layout.partitions.iter().any(|partition| partition.label == *label);
     let numbered = (2..).filter_map(|number: u32| wish.label.numbered(number));
     let mut labels = std::iter::once(wish.label.clone()).chain(numbered);
     match wish.identity {
