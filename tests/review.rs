@@ -105,3 +105,36 @@ fn each_is_known_again_by_the_name_that_it_got() {
     let found = plan::find_all(&wishes, &applied(&before, &first).partitions).unwrap().iter().map(|p| p.unwrap().number).collect::<Vec<_>>();
     assert_eq!(found, first.new.iter().map(|new| new.partition.number).collect::<Vec<_>>(), "{names:?}");
 }
+
+/// var is deleted, the power fails before it is made anew, and the word is still there.
+#[test]
+fn a_reset_that_was_cut_deletes_nothing_else() {
+    let wishes = [by_type("var", 7, true)];
+    let before = layout(1000, vec![at(1, 1, 50, "boot", 1), at(2, 51, 100, "precious", 7), at(3, 151, 100, "var", 7)]);
+    let Ok(first) = plan::plan_reset(&wishes, &before, MIB, &mut guids) else { return };
+    assert_eq!(first.removed.iter().map(|p| p.number).collect::<Vec<_>>(), [3]);
+    let mut cut = before;
+    cut.remove(3);
+    let second = plan::plan_reset(&wishes, &cut, MIB, &mut guids).unwrap();
+    assert!(second.removed.is_empty(), "deletes {:?}", second.removed);
+}
+
+/// Two definitions of one type on an image whose labels are others; only the first is marked.
+#[test]
+fn a_reset_of_one_leaves_the_other_for_ever() {
+    let wishes = [by_type("home", 7, true), by_type("home-2", 7, false)];
+    let before = layout(1000, vec![at(1, 1, 50, "boot", 1), at(2, 51, 100, "scratch", 7), at(3, 151, 100, "keep", 7)]);
+    let Ok(first) = plan::plan_reset(&wishes, &before, MIB, &mut guids) else { return };
+    assert_eq!(first.removed.iter().map(|p| p.number).collect::<Vec<_>>(), [2]);
+    eprintln!("made: {:?}", first.new);
+    let second = plan::plan_reset(&wishes, &applied(&before, &first), MIB, &mut guids).unwrap();
+    assert!(second.removed.iter().all(|p| p.label.lossy() != "keep"), "deletes {:?}", second.removed);
+}
+
+#[test]
+fn a_reset_leaves_what_is_of_another_type() {
+    let wishes = [Declared { partition_type: Guid::from_u128(9), factory_reset: true, ..declared("data") }];
+    let before = layout(1000, vec![at(1, 1, 50, "boot", 1), at(2, 51, 100, "data", 7)]);
+    let plan = plan::plan_reset(&wishes, &before, MIB, &mut guids).unwrap();
+    assert!(plan.removed.is_empty(), "deletes {:?}; warnings {:?}", plan.removed, plan.warnings);
+}
