@@ -268,9 +268,9 @@ fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
     let end = (table.backup != Backup::Current).then_some(table.end.alternate_lba);
     let old = table.source.partitions();
     let mut extents: Vec<Extent> = plan.new.iter().map(|new| new.partition.extent).collect();
+    extents.extend(plan.grown.iter().map(Grown::tail));
     // What a factory reset removes is somebody's until then.
     extents.retain(|extent| !old.iter().any(|old| old.extent.overlaps(extent)));
-    extents.extend(plan.grown.iter().map(Grown::tail));
     extents.sort_unstable_by_key(|extent| Reverse(extent.start));
     let new = extents.iter().flat_map(|extent| (extent.start / sector_size..extent.end() / sector_size).rev());
     let mut sectors = end.into_iter().chain(new);

@@ -105,7 +105,11 @@ impl Error {
             Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
             Error::Table { .. }
-            | Error::Plan { reason: plan::Error::LabelTwice { .. } | plan::Error::GuidTaken { .. }, .. } => Exit::Data,
+            | Error::Plan {
+                reason:
+                    plan::Error::LabelTwice { .. } | plan::Error::GuidTaken { .. } | plan::Error::ResetUnclear { .. },
+                ..
+            } => Exit::Data,
             Error::Plan { .. } | Error::MissingTool(_) | Error::NoLinks { .. } => Exit::CannotCreate,
             Error::Changed(_) => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(MakeError::Io { reason, .. }), .. } if denied(reason) => {

@@ -55,6 +55,7 @@ pub fn run(invocation: &Invocation, report: &mut Report) -> Result<String, Error
     };
     let config = read_config(invocation)?;
     report.warnings.extend(config.partitions.is_empty().then(|| "no partition is declared".to_owned()));
+    let invocation = &marked(invocation, &config, report);
     if invocation.command == Command::Check {
         return Ok(checked(&config, report));
     }
@@ -187,6 +188,15 @@ fn with_boot_arguments(invocation: &Invocation) -> Result<Option<Invocation>, Er
         _ => {}
     }
     Ok(Some(invocation))
+}
+
+/// Where nothing is marked for a factory reset, it is a run like any other, and refuses no more than that.
+fn marked(invocation: &Invocation, config: &Config, report: &mut Report) -> Invocation {
+    let is_marked = config.partitions.iter().any(|partition| partition.factory_reset);
+    if invocation.factory_reset && !is_marked {
+        report.warnings.push("a factory reset is asked for, and no partition is marked for it".to_owned());
+    }
+    Invocation { factory_reset: invocation.factory_reset && is_marked, ..invocation.clone() }
 }
 
 fn checked(config: &Config, report: &mut Report) -> String {

@@ -118,6 +118,30 @@ proptest! {
     }
 
     #[test]
+    fn a_factory_reset_ends_in_what_the_next_boot_keeps_and_a_cut_one_deletes_nothing_more(
+        wishes in wishes_with_padding(), marks in prop::collection::vec(any::<bool>(), 7), named in any::<bool>(),
+        layout in layout(), alignment in alignment(),
+    ) {
+        let mark = |(wish, factory_reset): (Declared, bool)| Declared { factory_reset, ..wish };
+        let wishes: Vec<Declared> = wishes.into_iter().zip(marks).map(mark).collect();
+        let mut layout = layout;
+        if named {
+            for (partition, wish) in layout.partitions.iter_mut().zip(&wishes) {
+                partition.label = wish.label.clone();
+            }
+        }
+        let Ok(plan) = plan::plan_reset(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
+        let mut cut = layout.clone();
+        plan.removed.iter().for_each(|partition| cut.remove(partition.number));
+        check_plan(&wishes, &cut, &plan);
+        if let Ok(again) = plan::plan_reset(&wishes, &cut, alignment, &mut guids) {
+            prop_assert!(again.removed.is_empty(), "{:?}", again.removed);
+        }
+        let next = plan::plan(&wishes, &applied(&layout, &plan), alignment, &mut guids).unwrap();
+        prop_assert!(next.is_empty(), "{:?}", next);
+    }
+
+    #[test]
     fn the_area_that_is_used_is_used_up(wishes in wishes(), layout in layout(), alignment in alignment()) {
         let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
         check_areas(&wishes, &layout, &plan);

@@ -60,7 +60,7 @@ makeroom_says() {
 # A configuration that declares no partition leaves that to systemd-repart's definitions.
 takes_definitions() {
     [ -d "${dracutsysrootdir-}/etc/repart.d" ] &&
-        makeroom check --config "${dracutsysrootdir-}/etc/makeroom.toml" 2>&1 | grep -q 'declares nothing$'
+        makeroom check --config "${dracutsysrootdir-}/etc/makeroom.toml" 2>&1 | grep -Eq 'declares nothing(;|$)'
 }
 
 install_definitions() {

@@ -257,6 +257,11 @@ fn add<'a>(
         list.clear();
     }
     for value in words {
+        // Many files may each add some: what will be refused is not kept until then.
+        if list.len() >= wish::MAX_DIRECTORIES {
+            return place
+                .refuse(format!("more than {} directories: that many are made at most", wish::MAX_DIRECTORIES));
+        }
         let word = Placed { value, place: place.clone() };
         list.push(word.map(|word| read(&expanded(&word, Use::Path, surroundings)?))?);
     }

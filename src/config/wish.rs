@@ -284,7 +284,7 @@ fn directories(
 }
 
 /// Most directories of one file system: they are made one by one before a boot goes on.
-const MAX_DIRECTORIES: usize = 256;
+pub(super) const MAX_DIRECTORIES: usize = 256;
 
 /// As given, but each once, and before what is in it: a subvolume cannot be made where a directory is already.
 fn in_order(directories: &[Placed<Directory>]) -> Result<Vec<Directory>> {

@@ -109,6 +109,19 @@ pub enum Error {
         /// Who has it.
         number: u32,
     },
+    /// The order of the table would decide what a factory reset deletes. Exit status 65.
+    #[error(
+        "the factory reset would delete \"{label}\", which is known by its type, and partition {number} (\"{name}\") is of that \
+         type, too: which one is meant cannot be known. Give the definition a Label="
+    )]
+    ResetUnclear {
+        /// What a new one would be called.
+        label: Label,
+        /// A partition of its type that is not called so.
+        number: u32,
+        /// Its name.
+        name: Label,
+    },
     /// The source of GUIDs has none. Exit status 74.
     #[error("there are no random bytes (/dev/urandom) to make a GUID of; give a --seed")]
     NoGuid,
@@ -174,11 +187,32 @@ pub fn are_all_there(declared: &[Declared], partitions: &[Partition]) -> bool {
 /// Plans a factory reset: what is marked for it leaves the table, and is planned for as if it had never been there.
 pub fn plan_reset(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut Guids) -> Result<Plan, Error> {
     let found = find_all(declared, &layout.partitions)?;
+    check_reset(declared, &found, &layout.partitions)?;
     let marked = declared.iter().zip(&found).filter(|(wish, _)| wish.factory_reset);
-    let removed: Vec<Partition> = marked.filter_map(|(_, found)| found.cloned()).collect();
+    // What is of another type is not what was declared, and is kept, as at any boot.
+    let is_meant = |wish: &Declared, found: &Partition| wish.partition_type == found.partition_type;
+    let removed = marked.filter_map(|(wish, found)| found.filter(|found| is_meant(wish, found)).cloned());
+    let removed: Vec<Partition> = removed.collect();
     let mut rest = layout.clone();
     removed.iter().for_each(|partition| rest.remove(partition.number));
     Ok(Plan { removed, ..plan(declared, &rest, alignment, guids)? })
+}
+
+/// Refuses where only the order of the table says which partition of a type is marked: once some of them are gone, the
+/// same order means others, which a power cut before the new ones are there, or the next reset, would delete.
+fn check_reset(declared: &[Declared], found: &[Option<&Partition>], partitions: &[Partition]) -> Result<(), Error> {
+    let is_known = |other: &Partition| {
+        let mut known = declared.iter().zip(found).filter(|(wish, _)| wish.label == other.label);
+        known.any(|(_, found)| found.is_some_and(|found| found.number == other.number))
+    };
+    for wish in declared.iter().filter(|wish| wish.factory_reset && wish.identity == Identity::Type) {
+        let same_type = |other: &&Partition| other.partition_type == wish.partition_type;
+        if let Some(other) = partitions.iter().filter(same_type).find(|other| !is_known(other)) {
+            let (label, number, name) = (wish.label.clone(), other.number, other.label.clone());
+            return Err(Error::ResetUnclear { label, number, name });
+        }
+    }
+    Ok(())
 }
 
 /// One round of planning: something changes in it.
@@ -226,7 +260,9 @@ impl<'a> Step<'a> {
 fn areas<'a>(existing: &[(&'a Declared, &Partition)], layout: &Layout, alignment: u64) -> Vec<Area<'a>> {
     let grower = |free: &FreeArea| {
         let (wish, partition) = existing.iter().find(|(_, partition)| Some(partition.extent) == free.after)?;
-        let may_grow = wish.grow && wish.partition_type == partition.partition_type;
+        // What ends before the usable range may have the table itself behind it.
+        let is_usable = partition.extent.end() >= layout.usable.start;
+        let may_grow = wish.grow && wish.partition_type == partition.partition_type && is_usable;
         may_grow.then(|| sized_existing(wish, partition.extent.size, alignment))
     };
     let mut areas: Vec<Area> =
@@ -367,7 +403,7 @@ fn entry(
     Ok(Partition {
         number,
         extent,
-        label: unique_label(wish, layout),
+        label: unique_label(wish, declared, layout),
         partition_type: wish.partition_type,
         guid: guid(wish, declared, layout, guids)?,
         attributes: wish.attributes,
@@ -392,9 +428,12 @@ fn guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Gui
     found.flatten().ok_or(Error::NoGuid)
 }
 
-/// The name of a partition that is known by its type must not become a second of its kind: others are mounted by it.
-fn unique_label(wish: &Declared, layout: &Layout) -> Label {
-    let is_taken = |label: &Label| layout.partitions.iter().any(|partition| partition.label == *label);
+/// The name of a partition that is known by its type must not become a second of its kind: others are mounted by it. Nor
+/// may it be the one that another wish has, which would take it for its own.
+fn unique_label(wish: &Declared, declared: &[Declared], layout: &Layout) -> Label {
+    let is_wished = |label: &Label| *label != wish.label && declared.iter().any(|other| other.label == *label);
+    let is_taken =
+        |label: &Label| is_wished(label) || layout.partitions.iter().any(|partition| partition.label == *label);
     let numbered = (2..).filter_map(|number: u32| wish.label.numbered(number));
     let mut labels = std::iter::once(wish.label.clone()).chain(numbered);
     match wish.identity {

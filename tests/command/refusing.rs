@@ -151,6 +151,8 @@ fn a_complete_disk_that_linux_reads_never_stops_a_boot() {
         let before = fingerprint(&bench.image());
         let output = bench.run("apply", &bench.config(complete), &[]);
         said.push_str(&format!("# {name}\n{}{}", bench.said(&output), text(&output.stdout)));
+        let output = bench.run("apply", &bench.config(complete), &["--factory-reset"]);
+        assert_eq!(output.status.code(), Some(0), "{name}, nothing is marked: {}", text(&output.stderr));
         assert_eq!(fingerprint(&bench.image()), before, "{name}");
         let output = bench.run("apply", &bench.config(&incomplete), &[]);
         assert_eq!(output.status.code(), Some(65), "{name}: {}", text(&output.stderr));
