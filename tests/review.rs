@@ -138,3 +138,32 @@ fn a_reset_leaves_what_is_of_another_type() {
     let plan = plan::plan_reset(&wishes, &before, MIB, &mut guids).unwrap();
     assert!(plan.removed.is_empty(), "deletes {:?}; warnings {:?}", plan.removed, plan.warnings);
 }
+
+/// A physical volume of LVM, made where an ext4 was: its label is at byte 512, and byte 1024 is as before.
+#[test]
+fn an_old_superblock_below_something_else_is_not_mounted() {
+    let mut card = Builder::new(512, 16).build();
+    let start = 2048u64;
+    let mut sectors = vec![0u8; 4096];
+    sectors[512..520].copy_from_slice(b"LABELONE");
+    let sb = &mut sectors[1024..2048];
+    let mut put = |at: usize, bytes: &[u8]| sb[at..at + bytes.len()].copy_from_slice(bytes);
+    put(4, &128u32.to_le_bytes());
+    put(24, &2u32.to_le_bytes());
+    put(32, &32768u32.to_le_bytes());
+    put(40, &64u32.to_le_bytes());
+    put(56, &0xef53u16.to_le_bytes());
+    put(76, &1u32.to_le_bytes());
+    put(88, &256u16.to_le_bytes());
+    put(92, &4u32.to_le_bytes());
+    card.write(start, &sectors).unwrap();
+    let candidate = Candidate {
+        number: 1,
+        label: Label::declared("pv").unwrap(),
+        extent: Extent { start: MIB, size: 200 * MIB },
+        format: None,
+        has_grown: false,
+    };
+    let (growing, warnings) = growth::find(&mut card, &[candidate]);
+    assert!(growing.is_empty(), "mounts {growing:?} {warnings:?}");
+}
