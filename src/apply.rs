@@ -117,12 +117,12 @@ pub enum Error {
     #[error("{0}")]
     Probe(honesty::Error),
     /// A new partition could not be made.
-    #[error("{reason}\n{}", after_make(*repaired))]
+    #[error("{reason}\n{}; running again is safe", table.words())]
     Make {
         /// Why.
         reason: MakeError,
-        /// Whether the table had been mended before.
-        repaired: bool,
+        /// What had been written of the table before.
+        table: Before,
     },
     /// A write or a flush failed.
     #[error("{what} failed: {reason}; {}", if *written { WRITTEN } else { "nothing was written" })]
@@ -141,10 +141,24 @@ pub enum Error {
 
 const WRITTEN: &str = "the table may have been written in part; running again finishes it";
 
-fn after_make(repaired: bool) -> &'static str {
-    match repaired {
-        true => "the partition table was only mended, no partition was added; running again is safe",
-        false => "the partition table was not written; running again is safe",
+/// What has become of the table before the new partitions were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing was written.
+    Untouched,
+    /// It was mended.
+    Mended,
+    /// It has lost what a factory reset deletes.
+    Reset,
+}
+
+impl Before {
+    fn words(self) -> &'static str {
+        match self {
+            Before::Untouched => "the partition table was not written",
+            Before::Mended => "the partition table was only mended, no partition was added",
+            Before::Reset => "what the factory reset deletes is gone from the partition table, and not made anew yet",
+        }
     }
 }
 
@@ -197,7 +211,7 @@ pub fn carry_out(
     for Step { stage, action } in steps {
         log::debug!("{}: {}", stage.name(), describe(action));
         let (started, before) = (Instant::now(), disk.bytes_written());
-        let carried_out = carry_out_one(disk, action, made, &mut written);
+        let carried_out = carry_out_one(disk, action, made, removed, &mut written);
         if carried_out.is_err() {
             // From the commit on, the table may have them: then the kernel shall, too.
             if *stage < Stage::Commit {
@@ -222,16 +236,21 @@ fn carry_out_one(
     disk: &mut dyn Disk,
     action: &Action,
     made: &[NewPartition],
+    removed: &[u32],
     written: &mut bool,
 ) -> Result<Option<String>, Error> {
-    let repaired = *written;
+    let table = match *written {
+        false => Before::Untouched,
+        true if removed.is_empty() => Before::Mended,
+        true => Before::Reset,
+    };
     *written |= matches!(action, Action::Write { .. } | Action::Make);
     let io_error = |reason| Error::Io { what: describe(action), reason, written: *written };
     match action {
         Action::Write { lba, bytes, .. } => disk.write(*lba, bytes).map_err(io_error)?,
         Action::Flush => disk.flush().map_err(io_error)?,
         Action::Probe(lba) => honesty::check(disk, *lba).map_err(Error::Probe)?,
-        Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, repaired })?,
+        Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, table })?,
         Action::Announce(shown) => disk.announce(shown).map_err(Error::Announce)?,
         Action::Grow(growth) => return Ok(grow(disk, growth)),
     }

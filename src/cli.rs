@@ -229,7 +229,7 @@ fn is_yes(value: &str) -> bool {
 
 /// The words of a kernel command line: white space ends a word unless it is between double quotes, which are no part
 /// of it (lib/cmdline.c, `next_arg`).
-fn kernel_words(line: &str) -> Vec<String> {
+pub fn kernel_words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for c in line.chars() {
         match c {

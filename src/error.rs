@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::disk::MakeError;
 use crate::disk::open::OpenError;
 use crate::tools::MissingTool;
+use crate::units::Label;
 use crate::{apply, boot_disk, cli, config, plan, table};
 
 /// Exit statuses: those of sysexits(3), which systemd prints by name. README explains each.
@@ -62,6 +63,12 @@ pub enum Error {
     Table { disk: PathBuf, reason: table::Error },
     #[error("{}: {reason}", disk.display())]
     Plan { disk: PathBuf, reason: plan::Error },
+    /// Were the power cut before it is made anew, the disk would not be known any more.
+    #[error(
+        "{}: the factory reset would delete \"{label}\", by which [boot-disk] labels knows the disk; do not mark it, or \
+         know the disk by others", disk.display()
+    )]
+    ResetOfAnchor { disk: PathBuf, label: Label },
     #[error(transparent)]
     MissingTool(#[from] MissingTool),
     #[error(
@@ -105,6 +112,7 @@ impl Error {
             Error::Table { reason: table::Error::Io(_) | table::Error::Unreadable { .. }, .. } => Exit::Io,
             Error::Plan { reason: plan::Error::NoGuid, .. } => Exit::Io,
             Error::Table { .. }
+            | Error::ResetOfAnchor { .. }
             | Error::Plan {
                 reason:
                     plan::Error::LabelTwice { .. } | plan::Error::GuidTaken { .. } | plan::Error::ResetUnclear { .. },

@@ -55,6 +55,13 @@ fn look_at_all(disk: &mut dyn Disk, candidates: &[Candidate]) -> (Vec<Growth>, V
 /// The growth of one file system; without one, what is to be said about it.
 fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Option<String>> {
     let Candidate { number, label, extent, format, has_grown } = candidate;
+    // What looks like a file system may be a half of a mirror, whose own superblock is at the end, or be left of what was
+    // there before: only who says that it is one may have it mounted.
+    if format.is_none() {
+        return Err(
+            has_grown.then(|| "its partition grows; what is in it is left alone: no format is declared".to_owned())
+        );
+    }
     if matches!(format, Some(Format::Vfat | Format::Swap)) && !has_grown {
         return Ok(None);
     }

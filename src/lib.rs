@@ -17,6 +17,7 @@ pub mod table; // which table
 pub mod boot_disk; // which disk
 pub mod plan; // what to make
 pub mod growth; // which file systems grow
+pub mod hibernation; // whether none may
 pub mod honesty; // whether a card is what it says
 pub mod apply; // the order of writes
 pub mod report; // what to show
@@ -34,7 +35,7 @@ use config::{BootDisk, Config, Declared};
 use disk::block_device::BlockDevice;
 use disk::image::Image;
 use disk::open::{Kind, OpenError};
-use disk::{Disk, NewPartition, SECTOR_SIZES};
+use disk::{Disk, Growth, NewPartition, SECTOR_SIZES};
 use error::Error;
 use growth::Candidate;
 use plan::Plan;
@@ -112,6 +113,7 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     }
     let (growing, warnings) = growth::find(disk, &to_fill(config, &table, &plan));
     report.warnings.extend(warnings);
+    let growing = spared(growing, disk, &table, report)?;
     report.grows(&growing, disk.can_grow());
     let mut steps = apply::steps(&table, &plan);
     steps.extend(apply::growing(growing).filter(|_| disk.can_grow()));
@@ -155,6 +157,23 @@ fn to_fill(config: &Config, table: &Table, plan: &Plan) -> Vec<Candidate> {
         Some(Candidate { number, label, extent, format, has_grown: grown.is_some() })
     };
     config.partitions.iter().zip(found).filter_map(candidate).collect()
+}
+
+/// What may grow: nothing when a system that sleeps may have it mounted. Where no initrd is, it has woken up or never will.
+fn spared(growing: Vec<Growth>, disk: &mut dyn Disk, table: &Table, report: &mut Report) -> Result<Vec<Growth>, Error> {
+    if growing.is_empty() || !disk.can_grow() || !kernel::in_initrd() {
+        return Ok(growing);
+    }
+    let swaps = table.layout().partitions.into_iter().filter(|other| other.partition_type == partition_type::SWAP);
+    let swaps: Vec<_> = swaps.map(|swap| swap.extent).collect();
+    let words = cli::kernel_words(&kernel::command_line().map_err(Error::CommandLine)?);
+    let Some(sign) = hibernation::sign(disk, &swaps, &words, kernel::has_hibernate_location()) else {
+        return Ok(growing);
+    };
+    let labels: Vec<String> = growing.iter().map(|growth| growth.label.to_string()).collect();
+    let labels = labels.join(", ");
+    report.warnings.push(format!("{labels}: no file system grows, for a hibernated system may use it: {sign}"));
+    Ok(Vec::new())
 }
 
 /// What makes udev publish the boot disk, where the configuration wants that; a disk that somebody names on our own
@@ -418,7 +437,14 @@ fn make_plan(
     };
     let plan = if invocation.factory_reset { plan::plan_reset } else { plan::plan };
     let plan = plan(&config.partitions, &layout, alignment, &mut guids);
-    plan.map_err(|reason| Error::Plan { disk: path.to_owned(), reason })
+    let plan = plan.map_err(|reason| Error::Plan { disk: path.to_owned(), reason })?;
+    let is_anchor = |removed: &&Partition| {
+        config.boot_disk.labels.iter().any(|anchor| boot_disk::is_anchor(anchor, &removed.label))
+    };
+    match plan.removed.iter().find(is_anchor) {
+        Some(removed) => Err(Error::ResetOfAnchor { disk: path.to_owned(), label: removed.label.clone() }),
+        None => Ok(plan),
+    }
 }
 
 /// The GUID that systemd-repart derives for the `ordinal`-th partition of a type.

@@ -5,6 +5,9 @@ mod support;
 
 use makeroom::apply::{Action, Stage};
 use makeroom::config::{Declared, Identity};
+use makeroom::disk::Disk;
+use makeroom::growth::{self, Candidate};
+use makeroom::hibernation;
 use makeroom::plan;
 use makeroom::table::{Layout, Partition};
 use makeroom::units::{Extent, Guid, KIB, Label, MIB};
@@ -135,4 +138,56 @@ fn a_reset_leaves_what_is_of_another_type() {
     let before = layout(1000, vec![at(1, 1, 50, "boot", 1), at(2, 51, 100, "data", 7)]);
     let plan = plan::plan_reset(&wishes, &before, MIB, &mut guids).unwrap();
     assert!(plan.removed.is_empty(), "deletes {:?}; warnings {:?}", plan.removed, plan.warnings);
+}
+
+/// A physical volume of LVM, made where an ext4 was: its label is at byte 512, and byte 1024 is as before.
+#[test]
+fn an_old_superblock_below_something_else_is_not_mounted() {
+    let mut card = Builder::new(512, 16).build();
+    let start = 2048u64;
+    let mut sectors = vec![0u8; 4096];
+    sectors[512..520].copy_from_slice(b"LABELONE");
+    let sb = &mut sectors[1024..2048];
+    let mut put = |at: usize, bytes: &[u8]| sb[at..at + bytes.len()].copy_from_slice(bytes);
+    put(4, &128u32.to_le_bytes());
+    put(24, &2u32.to_le_bytes());
+    put(32, &32768u32.to_le_bytes());
+    put(40, &64u32.to_le_bytes());
+    put(56, &0xef53u16.to_le_bytes());
+    put(76, &1u32.to_le_bytes());
+    put(88, &256u16.to_le_bytes());
+    put(92, &4u32.to_le_bytes());
+    card.write(start, &sectors).unwrap();
+    let candidate = Candidate {
+        number: 1,
+        label: Label::declared("pv").unwrap(),
+        extent: Extent { start: MIB, size: 200 * MIB },
+        format: None,
+        has_grown: false,
+    };
+    let (growing, warnings) = growth::find(&mut card, &[candidate]);
+    assert!(growing.is_empty(), "mounts {growing:?} {warnings:?}");
+}
+
+/// A system that sleeps has mounted what would grow.
+#[test]
+fn a_sign_of_hibernation_is_found_wherever_it_is_left() {
+    let mut card = Builder::new(512, 16).build();
+    let swap = Extent { start: MIB, size: MIB };
+    let empty = Extent { start: 2 * MIB, size: MIB };
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let mut sign = |swaps: &[Extent], line: &str, location| hibernation::sign(&mut card, swaps, &words(line), location);
+    assert_eq!(sign(&[empty], "quiet resume=/dev/sda3", false), None, "the swap of this disk holds none");
+    assert!(sign(&[], "quiet resume=/dev/sda3", false).unwrap().contains("resume="), "nobody knows");
+    assert!(sign(&[empty], "resume=/dev/sda3 resume_offset=7", false).unwrap().contains("resume_offset="));
+    assert!(sign(&[empty], "quiet", true).unwrap().contains("HibernateLocation"));
+    assert_eq!(sign(&[], "resume=/dev/sda3 noresume", true), None);
+    for page in [4096, 16384, 65536] {
+        let mut card = Builder::new(512, 16).build();
+        let mut sector = vec![0; 512];
+        sector[502..511].copy_from_slice(b"S1SUSPEND");
+        card.put((swap.start + page) / 512 - 1, &sector);
+        let found = hibernation::sign(&mut card, &[empty, swap], &words("quiet"), false);
+        assert!(found.unwrap().contains("byte 1048576"), "{page}");
+    }
 }

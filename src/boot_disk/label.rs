@@ -23,6 +23,11 @@ fn is_pattern(anchor: &str) -> bool {
     anchor.contains(['*', '?'])
 }
 
+/// Whether a partition is one that an anchor means.
+pub fn is_anchor(anchor: &str, label: &Label) -> bool {
+    matches(anchor, &label.lossy())
+}
+
 /// `*` stands for any text, `?` for one character.
 pub fn matches(pattern: &str, label: &str) -> bool {
     let (pattern, label): (Vec<char>, Vec<char>) = (pattern.chars().collect(), label.chars().collect());

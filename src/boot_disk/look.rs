@@ -154,7 +154,7 @@ impl Candidate {
         self.against = label::misfits(anchors, &labels);
         self.partitions = partitions.iter().map(|partition| partition.guid).collect();
         let is_anchor =
-            |partition: &&Partition| anchors.iter().any(|anchor| label::matches(anchor, &partition.label.lossy()));
+            |partition: &&Partition| anchors.iter().any(|anchor| label::is_anchor(anchor, &partition.label));
         let carried: Vec<&Partition> = partitions.iter().filter(is_anchor).collect();
         self.facts.anchor_is_esp = carried.iter().any(|partition| partition.partition_type == ESP);
         self.anchors = carried.iter().map(|partition| (partition.label.clone(), partition.guid)).collect();

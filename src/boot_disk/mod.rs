@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use self::decision::{Decision, Facts, decide};
 use self::firmware::Firmware;
 use self::hardware::Agreement;
+pub use self::label::is_anchor;
 pub use self::look::{Candidate, Identity, Opened, Unreadable};
 use self::words::list;
 use crate::config::BootDisk;

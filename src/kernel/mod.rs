@@ -48,6 +48,12 @@ pub fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Whether a path leads to a named pipe.
+pub fn is_pipe(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::FileTypeExt;
+    Ok(path.metadata()?.file_type().is_fifo())
+}
+
 /// Opens what is there; never creates or truncates.
 pub fn open(path: &Path, writable: bool) -> io::Result<File> {
     let access = if writable { OFlag::O_RDWR } else { OFlag::O_RDONLY };
@@ -133,6 +139,12 @@ pub fn has_efi() -> bool {
 /// is none.
 pub fn efi_variable(name: &str, vendor: &str) -> io::Result<Option<Vec<u8>>> {
     if_there(&Path::new("/sys/firmware/efi/efivars").join(format!("{name}-{vendor}")))
+}
+
+/// Whether EFI remembers where a hibernated system lies (systemd, `HibernateLocation`).
+pub fn has_hibernate_location() -> bool {
+    const VARIABLE: &str = "HibernateLocation-8cf2644b-4b0b-428f-9387-6d876050dc67";
+    is_there(&Path::new("/sys/firmware/efi/efivars").join(VARIABLE))
 }
 
 /// A property of the device tree that the firmware has passed, by its path from the root; nothing where there is none.

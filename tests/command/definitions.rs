@@ -246,3 +246,14 @@ fn a_definition_without_a_label_is_called_by_its_type() {
     let by_type = |declared: &Declared| declared.identity == config::Identity::Type;
     assert_eq!(partitions.iter().map(by_type).collect::<Vec<_>>(), [true, true, true, true, false]);
 }
+
+/// Opening it would wait for ever, and the boot with it.
+#[test]
+fn a_pipe_among_the_definitions_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("10-root.conf");
+    assert!(tool("mkfifo", &[path.to_str().unwrap()]).status.success());
+    let output = crate::support::program().args(["check", "--definitions"]).arg(directory.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output.stderr).contains("10-root.conf: it is a pipe"), "{}", text(&output.stderr));
+}

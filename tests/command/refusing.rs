@@ -223,3 +223,17 @@ fn the_command_line_is_strict() {
         assert!(output.status.success() && text(&output.stdout).contains(expected));
     }
 }
+
+/// After a power cut between its deletion and its making, no disk would carry the label.
+#[test]
+fn a_factory_reset_keeps_what_the_disk_is_known_by() {
+    let bench = Bench::with_card("raspberry-pi", 2 * GIB);
+    let config = bench.config(
+        "[boot-disk]\nlabels=[\"boot\",\"nix-store_*\"]\n[[partition]]\nlabel=\"nix-store_v0\"\ntype=\"linux-generic\"\n\
+         factory-reset=true\n",
+    );
+    let output = bench.command("apply", &config).arg("--factory-reset").output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("would delete \"nix-store_v0\", by which [boot-disk] labels knows the disk"), "{said}");
+}
