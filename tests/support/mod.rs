@@ -124,7 +124,10 @@ pub fn tool(name: &str, arguments: &[&str]) -> Output {
 /// The program that is tested, as whoever runs it by hand. `MAKEROOM_PROGRAM` names another build of it, with what runs
 /// it: `qemu-aarch64-static PATH`.
 pub fn program() -> Command {
-    let words = std::env::var("MAKEROOM_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_makeroom").to_owned());
+    // A fuzzer shares this file, and has no program.
+    let built = option_env!("CARGO_BIN_EXE_makeroom");
+    let words =
+        std::env::var("MAKEROOM_PROGRAM").unwrap_or_else(|_| built.expect("cargo builds it for a test").to_owned());
     let mut words = words.split_whitespace();
     let mut program = Command::new(words.next().unwrap());
     program.args(words).env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").env("LC_ALL", "C");
