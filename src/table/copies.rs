@@ -368,7 +368,7 @@ fn stale_backups(disk: &mut dyn Disk, source: &TableCopy, mbr: &ProtectiveMbr, e
     let header = &source.header;
     let sector_size = u64::from(disk.sector_size());
     let taken: Vec<Extent> = source.partitions().iter().map(|partition| partition.extent).collect();
-    let mut places = vec![header.backup_lba(), mbr.covered_end()];
+    let mut places: Vec<u64> = [header.backup_lba()].into_iter().chain(mbr.covered_end()).collect();
     places.dedup();
     places.retain(|lba| {
         let sector = Extent { start: lba.saturating_mul(sector_size), size: sector_size };

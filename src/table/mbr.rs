@@ -70,9 +70,15 @@ impl ProtectiveMbr {
         })
     }
 
-    /// The last LBA that the protective record covers: where the disk ended when the image was made.
-    pub fn covered_end(&self) -> u64 {
-        u64::from(u32_at(&self.sector, self.record + 12))
+    /// The last LBA that the protective record covers: where the disk ended when the image was made. Nothing where it
+    /// covers all that a record can (UEFI 5.2.3): of a disk of 2 TiB or more that says no place.
+    pub fn covered_end(&self) -> Option<u64> {
+        let size = self.covered();
+        (size < u32::MAX).then_some(u64::from(size))
+    }
+
+    fn covered(&self) -> u32 {
+        u32_at(&self.sector, self.record + 12)
     }
 
     /// LBA 0 with the record stretched to a disk that ends at `last_lba`; `None` when nothing is to be done.
@@ -81,7 +87,7 @@ impl ProtectiveMbr {
     /// the disk, which some tools always write and everybody accepts.
     pub fn stretched(&self, last_lba: u64) -> Option<Vec<u8>> {
         let size = u32::try_from(last_lba).unwrap_or(u32::MAX);
-        if self.hybrid || self.covered_end() >= u64::from(size) {
+        if self.hybrid || self.covered() >= size {
             return None;
         }
         let mut sector = self.sector.clone();
@@ -142,7 +148,7 @@ mod tests {
     fn a_hybrid_mbr_is_accepted_and_stays() {
         let mbr = ProtectiveMbr::parse(sector(&[(0x0c, 2048, 4096), (0xee, 1, 2047)]), || true).unwrap();
         assert_eq!(mbr.stretched(1 << 20), None);
-        assert_eq!(mbr.covered_end(), 2047);
+        assert_eq!(mbr.covered_end(), Some(2047));
     }
 
     #[test]

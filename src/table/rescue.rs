@@ -17,7 +17,7 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
     let named = header.as_ref().map(Header::alternate_lba);
     let owner = header.filter(Header::crc_is_right).map(|header| header.disk_guid());
     let mut places = vec![end];
-    places.extend(named.into_iter().chain([mbr.covered_end()]).filter(|lba| (2..end).contains(lba)));
+    places.extend(named.into_iter().chain(mbr.covered_end()).filter(|lba| (2..end).contains(lba)));
     places.dedup();
     let (mut found, mut backups) = (Vec::new(), Vec::new());
     for lba in places {

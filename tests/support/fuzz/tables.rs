@@ -354,7 +354,8 @@ impl Cut {
             assert!(seen == new && whole(&card), "{seen:?}");
         }
         assert_eq!(linux::gpt(&card, card.sectors - 1).unwrap().partitions, seen);
-        assert!(decide(&mut card, run.wishes, run.alignment).unwrap().2.is_empty());
+        let (_, again, next) = decide(&mut card, run.wishes, run.alignment).unwrap();
+        assert!(next.is_empty(), "a third run would write: {next:?} for {again:?} after {plan:?}");
     }
 
     /// What the power cut leaves.
