@@ -90,11 +90,12 @@ pub struct Header {
     sector: Vec<u8>,
 }
 
-/// Whether a disk, taken in sectors of its size, has a header whose bytes are right in either of the usual places.
+/// Whether a disk, taken in sectors of its size, has a header whose bytes are right in either of the usual places, and
+/// which was made for it: in sectors of another size, another place may be there.
 pub fn is_there(disk: &mut dyn Disk) -> bool {
     [PRIMARY_LBA, last_lba(disk)]
         .into_iter()
-        .any(|lba| Header::read(disk, lba).is_ok_and(|header| header.crc_is_right()))
+        .any(|lba| Header::read(disk, lba).is_ok_and(|header| header.crc_is_right() && header.my_lba() == lba))
 }
 
 /// Whether a disk, taken in sectors of its size, has or had a header in either of the usual places.

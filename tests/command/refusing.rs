@@ -188,6 +188,17 @@ fn the_sector_size_is_where_the_table_is() {
     assert_eq!(bench.json("plan", &config, &["--sector-size", "4096"])["disk"]["sector_size"], 4096);
 }
 
+/// A card one sector of 4096 bytes larger than its image, which ends one of 512 behind a multiple of 4096: the old backup
+/// was taken for a table for large sectors, and a flashed card refused.
+#[test]
+fn an_old_backup_is_no_table_for_other_sectors() {
+    let usual = Builder::new(512, 512);
+    let image = Builder { sectors: usual.sectors + 1, ..usual };
+    let bench = Bench::with_builder(&image, 512 * MIB + 4096);
+    let config = fixture_config("raspberry-pi");
+    assert_eq!(bench.json("plan", &config, &[])["disk"]["sector_size"], 512);
+}
+
 #[test]
 fn the_command_line_is_strict() {
     let mut said = String::new();
