@@ -61,6 +61,9 @@ fn assert_idle(device: &Device, config: &Path) {
 
 #[test]
 fn a_file_system_comes_to_fill_its_partition() {
+    if is_emulated() {
+        return;
+    }
     for (format, mkfs) in [("xfs", XFS), ("btrfs", BTRFS)] {
         let device = card(mkfs);
         let node = device.partition(4);
@@ -95,6 +98,9 @@ fn a_file_system_comes_to_fill_its_partition() {
 
 #[test]
 fn an_xfs_whose_last_group_would_be_too_small_grows_once() {
+    if is_emulated() {
+        return;
+    }
     // 1019 MiB are twelve groups and 32 blocks, of which the kernel makes no group.
     let group = 21_736 * 4096;
     let words = format!("agsize={group},size={}", 4 * group);
@@ -108,6 +114,9 @@ fn an_xfs_whose_last_group_would_be_too_small_grows_once() {
 
 #[test]
 fn a_partition_and_its_file_system_grow_in_the_same_run() {
+    if is_emulated() {
+        return;
+    }
     for (format, least, is_mounted) in
         [("xfs", "300M", false), ("btrfs", "256M", false), ("xfs", "300M", true), ("btrfs", "256M", true)]
     {
@@ -140,6 +149,9 @@ fn a_partition_and_its_file_system_grow_in_the_same_run() {
 
 #[test]
 fn ext4_grows_where_the_kernel_lets_us() {
+    if is_emulated() {
+        return;
+    }
     let device = card(EXT4);
     let config = declared(&device, "ext4");
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -164,6 +176,9 @@ fn ext4_grows_where_the_kernel_lets_us() {
 
 #[test]
 fn to_grow_a_file_system_the_disk_is_not_opened_for_writing() {
+    if is_emulated() {
+        return;
+    }
     let device = card(XFS);
     let trace = device.directory.path().join("trace");
     let mut strace = Command::new("strace");
@@ -185,6 +200,9 @@ fn to_grow_a_file_system_the_disk_is_not_opened_for_writing() {
 
 #[test]
 fn a_file_system_that_was_not_unmounted_grows() {
+    if is_emulated() {
+        return;
+    }
     for (format, mkfs) in [("xfs", XFS), ("btrfs", BTRFS)] {
         let device = card(mkfs);
         let mounted = Mounted::new(&device.partition(4));
@@ -216,6 +234,9 @@ fn a_file_system_that_was_not_unmounted_grows() {
 
 #[test]
 fn what_is_mounted_for_writing_grows_under_it() {
+    if is_emulated() {
+        return;
+    }
     for (format, mkfs) in [("xfs", XFS), ("btrfs", BTRFS)] {
         let device = card(mkfs);
         let config = declared(&device, format);
@@ -232,6 +253,9 @@ fn what_is_mounted_for_writing_grows_under_it() {
 
 #[test]
 fn what_is_mounted_read_only_or_used_otherwise_stays_as_it_is() {
+    if is_emulated() {
+        return;
+    }
     for (format, mkfs) in [("xfs", XFS), ("btrfs", BTRFS)] {
         let device = card(mkfs);
         let config = declared(&device, format);
@@ -290,6 +314,9 @@ fn what_is_not_certain_is_left_alone_and_named() {
 
 #[test]
 fn the_boot_disk_is_proven_before_a_file_system_grows() {
+    if is_emulated() {
+        return;
+    }
     // Where no partition is missing a search does not wait for a twin; before anything is written it does.
     let builder = Builder { partitions: vec![(1, 2048, 4095, "grow-boot")], ..Builder::new(512, 16) };
     let device = Device::with_builder(&builder, GIB);
