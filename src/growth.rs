@@ -1,7 +1,7 @@
 //! Which file systems are smaller than their partitions, and how large they become. Looks only.
 //!
-//! A boot pays one small read for each declared partition that is there, two for an xfs and where the superblock is not
-//! that of the declared format. What is not certain is left alone: a warning says so where a file system stays smaller
+//! A boot pays one small read for each declared partition that is there, two where the superblock is not that of the
+//! declared format. What is not certain is left alone: a warning says so where a file system stays smaller
 //! than its partition, and silence where nothing is known of it, unless this run has enlarged the partition.
 
 use std::io;
@@ -73,7 +73,7 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
         );
     };
     let (size, to) = (superblock.size, superblock.size_in(extent.size));
-    if to <= size && !is_unfinished(disk, *extent, &superblock).map_err(unreadable)? {
+    if to <= size {
         return Ok(None);
     }
     let (is, declared) = (superblock.format.name(), format.map(Format::name));
@@ -85,17 +85,6 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
             Err(Some(format!("its {is} has {size} of {room} and is left alone: {why}")))
         }
     }
-}
-
-/// Whether a cut came between the growing of a file system and that of its copies of the superblock. The kernel does not
-/// mind; xfs_repair would take the size that most of them have.
-fn is_unfinished(disk: &mut dyn Disk, extent: Extent, superblock: &Superblock) -> io::Result<bool> {
-    let Some(place) = superblock.last_copy.filter(|_| superblock.obstacle.is_none() && superblock.size <= extent.size)
-    else {
-        return Ok(false);
-    };
-    let copy = superblock::read(superblock.format, &read(disk, extent, place)?);
-    Ok(copy.is_none_or(|copy| copy.size != superblock.size))
 }
 
 /// The superblock in a partition: that of the declared format, else of any.
