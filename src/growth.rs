@@ -57,17 +57,17 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
     let Candidate { number, label, extent, format, has_grown } = candidate;
     // What looks like a file system may be a half of a mirror, whose own superblock is at the end, or be left of what was
     // there before: only who says that it is one may have it mounted.
-    if format.is_none() {
+    let Some(declared) = *format else {
         return Err(
             has_grown.then(|| "its partition grows; what is in it is left alone: no format is declared".to_owned())
         );
-    }
-    if matches!(format, Some(Format::Vfat | Format::Swap)) && !has_grown {
+    };
+    if matches!(declared, Format::Vfat | Format::Swap) && !has_grown {
         return Ok(None);
     }
     let unreadable = |reason| Some(format!("its file system cannot be looked at: {reason}"));
-    let Some(superblock) = superblock(disk, *extent, *format).map_err(unreadable)? else {
-        let what = format.map_or("what is in it", Format::name);
+    let Some(superblock) = superblock(disk, *extent, declared).map_err(unreadable)? else {
+        let what = declared.name();
         return Err(
             has_grown.then(|| format!("its partition grows, but {what} is nothing that makeroom can make larger"))
         );
@@ -76,8 +76,8 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
     if to <= size {
         return Ok(None);
     }
-    let (is, declared) = (superblock.format.name(), format.map(Format::name));
-    let foreign = declared.filter(|declared| *declared != is).map(|declared| format!("{declared} is declared"));
+    let is = superblock.format.name();
+    let foreign = (declared != superblock.format).then(|| format!("{} is declared", declared.name()));
     match foreign.or(superblock.obstacle.map(str::to_owned)) {
         None => Ok(Some(Growth { number: *number, label: label.clone(), extent: *extent, superblock, to })),
         Some(why) => {
@@ -88,10 +88,10 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
 }
 
 /// The superblock in a partition: that of the declared format, else of any.
-fn superblock(disk: &mut dyn Disk, extent: Extent, declared: Option<Format>) -> io::Result<Option<Superblock>> {
+fn superblock(disk: &mut dyn Disk, extent: Extent, declared: Format) -> io::Result<Option<Superblock>> {
     let mut windows: [Option<[u8; WINDOW]>; 2] = [None; 2];
-    let others = FORMATS.into_iter().filter(|format| Some(*format) != declared);
-    for format in declared.into_iter().chain(others) {
+    let others = FORMATS.into_iter().filter(|format| *format != declared);
+    for format in std::iter::once(declared).chain(others) {
         let place = superblock::place(format);
         let window = &mut windows[usize::from(place > 0)];
         if window.is_none() {
