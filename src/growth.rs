@@ -1,7 +1,7 @@
 //! Which file systems are smaller than their partitions, and how large they become. Looks only.
 //!
-//! A boot pays one small read for each declared partition that is there, two for an xfs and where the superblock is not
-//! that of the declared format. What is not certain is left alone: a warning says so where a file system stays smaller
+//! A boot pays one small read for each declared partition that is there, two where the superblock is not that of the
+//! declared format. What is not certain is left alone: a warning says so where a file system stays smaller
 //! than its partition, and silence where nothing is known of it, unless this run has enlarged the partition.
 
 use std::io;
@@ -57,27 +57,27 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
     let Candidate { number, label, extent, format, has_grown } = candidate;
     // What looks like a file system may be a half of a mirror, whose own superblock is at the end, or be left of what was
     // there before: only who says that it is one may have it mounted.
-    if format.is_none() {
+    let Some(declared) = *format else {
         return Err(
             has_grown.then(|| "its partition grows; what is in it is left alone: no format is declared".to_owned())
         );
-    }
-    if matches!(format, Some(Format::Vfat | Format::Swap)) && !has_grown {
+    };
+    if matches!(declared, Format::Vfat | Format::Swap) && !has_grown {
         return Ok(None);
     }
     let unreadable = |reason| Some(format!("its file system cannot be looked at: {reason}"));
-    let Some(superblock) = superblock(disk, *extent, *format).map_err(unreadable)? else {
-        let what = format.map_or("what is in it", Format::name);
+    let Some(superblock) = superblock(disk, *extent, declared).map_err(unreadable)? else {
+        let what = declared.name();
         return Err(
             has_grown.then(|| format!("its partition grows, but {what} is nothing that makeroom can make larger"))
         );
     };
     let (size, to) = (superblock.size, superblock.size_in(extent.size));
-    if to <= size && !is_unfinished(disk, *extent, &superblock).map_err(unreadable)? {
+    if to <= size {
         return Ok(None);
     }
-    let (is, declared) = (superblock.format.name(), format.map(Format::name));
-    let foreign = declared.filter(|declared| *declared != is).map(|declared| format!("{declared} is declared"));
+    let is = superblock.format.name();
+    let foreign = (declared != superblock.format).then(|| format!("{} is declared", declared.name()));
     match foreign.or(superblock.obstacle.map(str::to_owned)) {
         None => Ok(Some(Growth { number: *number, label: label.clone(), extent: *extent, superblock, to })),
         Some(why) => {
@@ -87,22 +87,11 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
     }
 }
 
-/// Whether a cut came between the growing of a file system and that of its copies of the superblock. The kernel does not
-/// mind; xfs_repair would take the size that most of them have.
-fn is_unfinished(disk: &mut dyn Disk, extent: Extent, superblock: &Superblock) -> io::Result<bool> {
-    let Some(place) = superblock.last_copy.filter(|_| superblock.obstacle.is_none() && superblock.size <= extent.size)
-    else {
-        return Ok(false);
-    };
-    let copy = superblock::read(superblock.format, &read(disk, extent, place)?);
-    Ok(copy.is_none_or(|copy| copy.size != superblock.size))
-}
-
 /// The superblock in a partition: that of the declared format, else of any.
-fn superblock(disk: &mut dyn Disk, extent: Extent, declared: Option<Format>) -> io::Result<Option<Superblock>> {
+fn superblock(disk: &mut dyn Disk, extent: Extent, declared: Format) -> io::Result<Option<Superblock>> {
     let mut windows: [Option<[u8; WINDOW]>; 2] = [None; 2];
-    let others = FORMATS.into_iter().filter(|format| Some(*format) != declared);
-    for format in declared.into_iter().chain(others) {
+    let others = FORMATS.into_iter().filter(|format| *format != declared);
+    for format in std::iter::once(declared).chain(others) {
         let place = superblock::place(format);
         let window = &mut windows[usize::from(place > 0)];
         if window.is_none() {

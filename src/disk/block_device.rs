@@ -542,6 +542,9 @@ fn grow(growth: &Growth, node: &Path) -> io::Result<()> {
         Format::Btrfs => grow_btrfs(root, superblock.device_id, to)?,
         Format::F2fs | Format::Vfat | Format::Swap => return Err(io::ErrorKind::Unsupported.into()),
     }
+    // What xfs writes last, the copies of its superblock, has no flush behind it before the superblock itself comes home
+    // from the journal: with that on the medium and them not, xfs_repair goes by them, and makes it small again.
+    kernel::open(node, false)?.sync_all()?;
     file_system.end()
 }
 

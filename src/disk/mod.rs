@@ -167,10 +167,7 @@ impl Growth {
     pub fn words(&self) -> String {
         let Superblock { format, size, .. } = &self.superblock;
         let (format, size, to) = (format.name(), show_size(*size), show_size(self.to));
-        match self.to == self.superblock.size {
-            true => format!("the growing of its {format} to {to} is finished"),
-            false => format!("its {format} grows from {size} to {to}"),
-        }
+        format!("its {format} grows from {size} to {to}")
     }
 }
 

@@ -23,8 +23,6 @@ pub struct Superblock {
     pub device_id: u64,
     /// Why it is not grown, as a sentence about it.
     pub obstacle: Option<&'static str>,
-    /// Where in the partition a copy is, in bytes, that is the last to be written when it grows.
-    pub last_copy: Option<u64>,
     groups: Groups,
 }
 
@@ -151,11 +149,11 @@ fn ext4(bytes: &[u8]) -> Option<Superblock> {
     } else {
         None
     };
-    Some(Superblock { format: Format::Ext4, size, block_size, device_id: 0, obstacle, last_copy: None, groups })
+    Some(Superblock { format: Format::Ext4, size, block_size, device_id: 0, obstacle, groups })
 }
 
 /// fs/xfs/libxfs/xfs_format.h, `struct xfs_dsb`, big-endian; what becomes of its end is decided in
-/// `xfs_growfs_data_private` (fs/xfs/xfs_fsops.c). Each group begins with a copy, which is written after the transaction.
+/// `xfs_growfs_data_private` (fs/xfs/xfs_fsops.c).
 fn xfs(bytes: &[u8]) -> Option<Superblock> {
     const LEAST: u64 = 64;
     const LAST_VERSION: u16 = 5;
@@ -178,8 +176,7 @@ fn xfs(bytes: &[u8]) -> Option<Superblock> {
     let limit = per_group * (u64::from(u32::MAX) - 1);
     let groups = Groups { blocks: per_group, least: LEAST, limit, ..Groups::none() };
     let size = blocks.checked_mul(block_size)?;
-    let last_copy = (blocks.saturating_sub(1) / per_group).checked_mul(per_group * block_size).filter(|at| *at > 0);
-    Some(Superblock { format: Format::Xfs, size, block_size, device_id: 0, obstacle, last_copy, groups })
+    Some(Superblock { format: Format::Xfs, size, block_size, device_id: 0, obstacle, groups })
 }
 
 /// include/uapi/linux/btrfs_tree.h, `struct btrfs_super_block` and in it `struct btrfs_dev_item`; the new size is
@@ -208,7 +205,6 @@ fn btrfs(bytes: &[u8]) -> Option<Superblock> {
         block_size,
         device_id: le64(bytes, DEVICE),
         obstacle,
-        last_copy: None,
         groups: Groups { least: 256 * MIB / block_size, ..Groups::none() },
     })
 }
@@ -228,7 +224,6 @@ fn f2fs(bytes: &[u8]) -> Option<Superblock> {
         block_size,
         device_id: 0,
         obstacle: Some("resize.f2fs does not survive a power cut: run it by hand while it is not mounted"),
-        last_copy: None,
         groups: Groups { step: SEGMENT, ..Groups::none() },
     })
 }

@@ -35,6 +35,19 @@ fn a_cut_while_ext4_grows_is_finished_by_the_next_boot() {
     assert_finished("ext4", &["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"]);
 }
 
+/// A loop device, for as long as this lives.
+struct Attached(String);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        loops::forget_partitions(&self.0);
+        loops::detach(&self.0);
+    }
+}
+
+/// What is in the file system before it grows.
+const LETTER: [u8; 100_000] = [7; 100_000];
+
 /// A card whose root is smaller than its partition, with a file in it.
 struct Small {
     directory: TempDir,
@@ -56,7 +69,7 @@ impl Small {
         small.on_disk(&small.file("card"), |node| {
             let size = if format == "ext4" { vec!["128M"] } else { vec![] };
             assert!(tool(mkfs[0], &[&mkfs[1..], &[node], &size[..]].concat()).status.success());
-            small.mounted(node, |path| fs::write(path.join("letter"), [7; 100_000]).unwrap());
+            small.mounted(node, |path| fs::write(path.join("letter"), LETTER)).unwrap();
         });
         small
     }
@@ -73,11 +86,9 @@ impl Small {
 
     /// The image as a loop device: `work` gets the node of its root.
     fn on_disk(&self, image: &Path, work: impl FnOnce(&str)) {
-        let disk = loops::attach(image, &[]);
-        self.show(Path::new(&disk));
-        work(&format!("{disk}p4"));
-        loops::forget_partitions(&disk);
-        loops::detach(&disk);
+        let disk = Attached(loops::attach(image, &[]));
+        self.show(Path::new(&disk.0));
+        work(&format!("{}p4", disk.0));
     }
 
     fn show(&self, disk: &Path) {
@@ -93,13 +104,15 @@ impl Small {
         superblock::read(format, &window).is_none_or(|superblock| superblock.obstacle.is_some())
     }
 
-    fn mounted(&self, node: &str, work: impl FnOnce(&Path)) {
+    /// What `work` says is judged when nothing is mounted any more.
+    fn mounted<T>(&self, node: &str, work: impl FnOnce(&Path) -> T) -> T {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_str().unwrap();
         let mounted = tool("mount", &[node, path]);
         assert!(mounted.status.success(), "{}", text(&mounted.stderr));
-        work(directory.path());
+        let said = work(directory.path());
         assert!(tool("umount", &[path]).status.success());
+        said
     }
 
     /// A boot, which ends with a file system of this size; says whether it has grown it.
@@ -141,7 +154,8 @@ fn assert_finished(format: &'static str, mkfs: &[&str]) {
         small.on_disk(&file, |root| {
             unfinished += usize::from(small.boot(root, wanted));
             // Where there was nothing to grow, this replays the journal.
-            small.mounted(root, |path| assert!(fs::read(path.join("letter")).unwrap() == [7; 100_000], "{state:?}"));
+            let letter = small.mounted(root, |path| fs::read(path.join("letter")));
+            assert!(letter.unwrap() == LETTER, "{state:?}");
             let checked = fsck(root, format);
             assert!(checked.status.success(), "{state:?}: {}{}", text(&checked.stdout), text(&checked.stderr));
             assert!(!small.boot(root, wanted), "{state:?}: it grows twice");

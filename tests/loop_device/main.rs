@@ -173,6 +173,16 @@ fn traceable() -> String {
     given.unwrap_or(env!("CARGO_BIN_EXE_makeroom").to_owned())
 }
 
+/// Whether the program can neither mount for itself alone nor resize what the kernel shows: an emulator (qemu-user) does
+/// not know these calls. Says so.
+fn is_emulated() -> bool {
+    let is_emulated = std::env::var("MAKEROOM_PROGRAM").is_ok_and(|words| words.contains(' '));
+    if is_emulated {
+        println!("SKIPPED: under an emulator nothing can be mounted or resized");
+    }
+    is_emulated
+}
+
 /// Mounted for as long as this lives.
 struct Mounted {
     directory: TempDir,
