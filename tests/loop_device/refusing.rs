@@ -196,7 +196,8 @@ fn an_io_error_anywhere_ends_with_74_and_a_rerun_completes() {
     // Both copies of the table, from the medium again.
     let seen = text(&tool("sgdisk", &["-v", device.image().to_str().unwrap()]).stdout);
     assert!(seen.contains("No problems found"), "{seen}");
-    assert!(failures > 5, "only {failures} failures");
+    // The first to fail is the probe, whose page the backup header gets later.
+    assert!(failures > 3, "only {failures} failures");
     let again = device.command("apply", &config).args(["--align", "4096"]).output().unwrap();
     assert!(text(&again.stdout).ends_with("nothing is missing\n"), "{}", device.said(&again));
     drop((held, device, unmount));
