@@ -311,7 +311,7 @@ impl<'a> Section<'a> {
         let in_range = to_i64(integer).filter(|number| (min..=max).contains(number));
         match in_range.and_then(|number| T::try_from(number).ok()) {
             Some(number) => Ok(Some(number)),
-            None => self.place_of(key).refuse(format!("{key} is {integer}, it may be {min} to {max}")),
+            None => self.place_of(key).refuse(format!("{key} is {}, it may be {min} to {max}", shown(integer))),
         }
     }
 
@@ -328,7 +328,7 @@ impl<'a> Section<'a> {
             return self.wrong_type(value, key, "an integer");
         };
         u64::from_str_radix(integer.as_str(), integer.radix()).map(Some).or_else(|_| {
-            let message = format!("{key} is {integer}, it may be 0 to 0x{:x}", u64::MAX);
+            let message = format!("{key} is {}, it may be 0 to 0x{:x}", shown(integer), u64::MAX);
             self.place_of(key).refuse(message)
         })
     }
@@ -340,7 +340,7 @@ impl<'a> Section<'a> {
         };
         let size = match value.get_ref() {
             DeValue::Integer(bytes) => u64::from_str_radix(bytes.as_str(), bytes.radix())
-                .map_err(|_| format!("{key} is {bytes}, a size is 0 to {} bytes", u64::MAX)),
+                .map_err(|_| format!("{key} is {}, a size is 0 to {} bytes", shown(bytes), u64::MAX)),
             DeValue::String(text) => units::parse_size(text).map_err(|error| format!("{key}: {error}")),
             _ => return self.wrong_type(value, key, "a size: bytes, or a string such as \"512M\""),
         };
@@ -369,6 +369,11 @@ impl<'a> Section<'a> {
         let message = format!("{key} is {}, it must be {expected}", a(value.get_ref().type_str()));
         self.source.place(value.span()).refuse(message)
     }
+}
+
+/// The parser takes some control characters for a part of a number.
+fn shown(integer: &DeInteger) -> String {
+    text::escape(&integer.to_string())
 }
 
 fn to_i64(integer: &DeInteger) -> Option<i64> {
