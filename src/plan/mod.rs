@@ -4,14 +4,20 @@
 //! what README lists as different on purpose (the area, the alignment, matching by label).
 
 mod area;
+mod entry;
+mod known;
 mod share;
 
-use crate::config::{Declared, Identity};
+use crate::config::Declared;
 use crate::filesystem::Content;
 use crate::partition_type::name_of;
 use crate::table::{FreeArea, Layout, Partition};
 use crate::units::{Extent, Guid, KIB, Label, MIB, show_exact};
 use area::{Area, Sized, allocate, share_area, sized, sized_existing};
+use entry::{entry, free_numbers};
+use known::check_reset;
+
+pub use known::{are_all_there, find_all};
 
 /// What a run will do to the partitions of a disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,11 +185,6 @@ pub fn plan(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut 
     Ok(plan)
 }
 
-/// Whether every declared partition is among these, once.
-pub fn are_all_there(declared: &[Declared], partitions: &[Partition]) -> bool {
-    find_all(declared, partitions).is_ok_and(|found| found.iter().all(Option::is_some))
-}
-
 /// Plans a factory reset: what is marked for it leaves the table, and is planned for as if it had never been there.
 pub fn plan_reset(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut Guids) -> Result<Plan, Error> {
     let found = find_all(declared, &layout.partitions)?;
@@ -196,23 +197,6 @@ pub fn plan_reset(declared: &[Declared], layout: &Layout, alignment: u64, guids:
     let mut rest = layout.clone();
     removed.iter().for_each(|partition| rest.remove(partition.number));
     Ok(Plan { removed, ..plan(declared, &rest, alignment, guids)? })
-}
-
-/// Refuses where only the order of the table says which partition of a type is marked: once some of them are gone, the
-/// same order means others, which a power cut before the new ones are there, or the next reset, would delete.
-fn check_reset(declared: &[Declared], found: &[Option<&Partition>], partitions: &[Partition]) -> Result<(), Error> {
-    let is_known = |other: &Partition| {
-        let mut known = declared.iter().zip(found).filter(|(wish, _)| wish.label == other.label);
-        known.any(|(_, found)| found.is_some_and(|found| found.number == other.number))
-    };
-    for wish in declared.iter().filter(|wish| wish.factory_reset && wish.identity == Identity::Type) {
-        let same_type = |other: &&Partition| other.partition_type == wish.partition_type;
-        if let Some(other) = partitions.iter().filter(same_type).find(|other| !is_known(other)) {
-            let (label, number, name) = (wish.label.clone(), other.number, other.label.clone());
-            return Err(Error::ResetUnclear { label, number, name });
-        }
-    }
-    Ok(())
 }
 
 /// One round of planning: something changes in it.
@@ -322,38 +306,6 @@ pub fn alignment(wish: Option<u64>, erase_size: Option<u64>, layout: &Layout) ->
 /// Alignments that `--align` may have: systemd-repart's grain, which suits both sector sizes, and its multiples.
 pub const SMALLEST_ALIGNMENT: u64 = 4 * KIB;
 
-/// For each wish the partition that is meant.
-pub fn find_all<'a>(declared: &[Declared], partitions: &'a [Partition]) -> Result<Vec<Option<&'a Partition>>, Error> {
-    let mut found = declared.iter().map(|wish| find(wish, partitions)).collect::<Result<Vec<_>, _>>()?;
-    // By number, which the order of the disk says nothing about.
-    let mut others: Vec<&Partition> = partitions.iter().collect();
-    others.sort_unstable_by_key(|partition| partition.number);
-    others.retain(|partition| !found.iter().flatten().any(|taken| taken.number == partition.number));
-    // First those that still have the name they would be given: where one before them was left out or is gone, the
-    // order alone would take each for another.
-    for any_name in [false, true] {
-        let by_type = declared.iter().zip(&mut found).filter(|(wish, _)| wish.identity == Identity::Type);
-        for (wish, found) in by_type.filter(|(_, found)| found.is_none()) {
-            let has_name = |other: &Partition| any_name || other.label == wish.label;
-            let is_same = |other: &&Partition| other.partition_type == wish.partition_type && has_name(other);
-            *found = others.iter().position(is_same).map(|index| others.remove(index));
-        }
-    }
-    Ok(found)
-}
-
-/// The partition with the label of a wish that is known by it.
-fn find<'a>(wish: &Declared, partitions: &'a [Partition]) -> Result<Option<&'a Partition>, Error> {
-    let is_meant = |partition: &&Partition| wish.identity == Identity::Label && partition.label == wish.label;
-    let mut same = partitions.iter().filter(is_meant);
-    match (same.next(), same.next()) {
-        (Some(first), Some(second)) => {
-            Err(Error::LabelTwice { label: wish.label.clone(), first: first.number, second: second.number })
-        }
-        (found, _) => Ok(found),
-    }
-}
-
 /// An existing partition stays as it is; where it is not what was declared, somebody should know.
 fn differences(wish: &Declared, existing: &Partition) -> Vec<String> {
     let (label, number) = (&wish.label, existing.number);
@@ -382,70 +334,10 @@ fn too_large(wish: &Declared, extent: Extent, sector_size: u32) -> Option<String
     Some(format!("{label}: {} can use {maximum} of its {size}; set size-max", format.name()))
 }
 
-/// Numbers for new partitions: those behind the highest in use, so that none of the others can be mistaken for
-/// another; then, from the lowest, those that are free. Linux shows no partition with a number above 255.
-fn free_numbers(layout: &Layout) -> Vec<u32> {
-    const LARGEST_NUMBER: u32 = 255;
-    let used: Vec<u32> = layout.partitions.iter().map(|partition| partition.number).collect();
-    let highest = used.iter().copied().max().unwrap_or(0);
-    let numbers = (highest + 1..=layout.slots).chain(1..=highest);
-    numbers.filter(|number| *number <= LARGEST_NUMBER && !used.contains(number)).collect()
-}
-
-fn entry(
-    wish: &Declared,
-    number: u32,
-    extent: Extent,
-    declared: &[Declared],
-    layout: &Layout,
-    guids: &mut Guids,
-) -> Result<Partition, Error> {
-    Ok(Partition {
-        number,
-        extent,
-        label: unique_label(wish, declared, layout),
-        partition_type: wish.partition_type,
-        guid: guid(wish, declared, layout, guids)?,
-        attributes: wish.attributes,
-    })
-}
-
-/// The GUID that is wished for, or one that no other partition has.
-fn guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Guids) -> Result<Guid, Error> {
-    let owner = |guid: Guid| layout.partitions.iter().find(|partition| partition.guid == guid);
-    if let Some(guid) = wish.uuid {
-        return match owner(guid).filter(|_| guid != Guid([0; 16])) {
-            Some(other) => Err(Error::GuidTaken { label: wish.label.clone(), guid, number: other.number }),
-            None => Ok(guid),
-        };
-    }
-    let same_type = declared.iter().filter(|other| other.partition_type == wish.partition_type);
-    let ordinal = same_type.take_while(|other| other.label != wish.label).count() as u64;
-    // One more answer than there are GUIDs to collide with must be enough of any source that is worth its name.
-    let answers = (0..).map(|attempt| guids(wish.partition_type, ordinal, attempt));
-    let mut answers = answers.take(layout.partitions.len() + 1);
-    let found = answers.find(|guid| guid.is_none_or(|guid| owner(guid).is_none()));
-    found.flatten().ok_or(Error::NoGuid)
-}
-
-/// The name of a partition that is known by its type must not become a second of its kind: others are mounted by it. Nor
-/// may it be the one that another wish has, which would take it for its own.
-fn unique_label(wish: &Declared, declared: &[Declared], layout: &Layout) -> Label {
-    let is_wished = |label: &Label| *label != wish.label && declared.iter().any(|other| other.label == *label);
-    let is_taken =
-        |label: &Label| is_wished(label) || layout.partitions.iter().any(|partition| partition.label == *label);
-    let numbered = (2..).filter_map(|number: u32| wish.label.numbered(number));
-    let mut labels = std::iter::once(wish.label.clone()).chain(numbered);
-    match wish.identity {
-        Identity::Type => labels.find(|label| !is_taken(label)).unwrap_or(wish.label.clone()),
-        Identity::Label => wish.label.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Padding;
+    use crate::config::{Identity, Padding};
 
     /// A wish: label, weight, minimum in MiB.
     fn wish(label: &str, weight: u32, size_min: u64) -> Declared {
