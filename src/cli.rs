@@ -102,14 +102,14 @@ pub enum Command {
     Locate,
 }
 
-/// A command line that is not understood. Exit status 64.
+/// A command line that is not understood. Exit status 64. What somebody wrote reaches no console raw.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     /// Wrong words or a value missing.
-    #[error("{0} (makeroom --help lists everything)")]
+    #[error("{} (makeroom --help lists everything)", text::escape(.0))]
     Words(String),
     /// A value that is not what its option takes.
-    #[error("{option}: {reason}")]
+    #[error("{option}: {}", text::escape(.reason))]
     Value {
         /// The option.
         option: &'static str,
@@ -155,9 +155,7 @@ pub fn parse(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<
             Arg::Long("sector-size") => options.sector_size = Some(sector_size(&value(&mut parser)?)?),
             Arg::Long("align") => options.align = Some(alignment(&value(&mut parser)?)?),
             Arg::Long("seed") => options.seed = Some(seed(&value(&mut parser)?)?),
-            Arg::Short(unknown) => {
-                return Err(UsageError::Words(format!("unknown option -{}", text::escape(&unknown.to_string()))));
-            }
+            Arg::Short(unknown) => return Err(UsageError::Words(format!("unknown option -{unknown}"))),
             Arg::Long(unknown) => return Err(unknown_option(unknown)),
         }
     }
@@ -210,9 +208,8 @@ pub fn boot_arguments(line: &str) -> Result<BootArguments, UsageError> {
             ("systemd.factory_reset", value) => found.factory_reset = is_yes(value),
             (name, _) if name.starts_with("makeroom") => {
                 return Err(UsageError::Words(format!(
-                    "kernel command line: {}: known are makeroom=off, makeroom=plan and makeroom.disk=/dev/...; \
-                     nothing was done",
-                    text::escape(&word)
+                    "kernel command line: {word}: known are makeroom=off, makeroom=plan and makeroom.disk=/dev/...; \
+                     nothing was done"
                 )));
             }
             _ => {}
@@ -261,21 +258,21 @@ const LONG_OPTIONS: [&str; 13] = [
 fn command_named(word: &str) -> Result<Command, UsageError> {
     COMMANDS.iter().find(|(name, _)| *name == word).map(|(_, command)| *command).ok_or_else(|| {
         let hint = text::suggestion(word, COMMANDS.map(|(name, _)| name));
-        UsageError::Words(format!("unknown command \"{}\": {hint}", text::escape(word)))
+        UsageError::Words(format!("unknown command \"{word}\": {hint}"))
     })
 }
 
 fn unknown_option(option: &str) -> UsageError {
     let near = text::nearest(option, LONG_OPTIONS).map(|near| format!(": did you mean --{near}?")).unwrap_or_default();
-    UsageError::Words(format!("unknown option --{}{near}", text::escape(option)))
+    UsageError::Words(format!("unknown option --{option}{near}"))
 }
 
 fn excess(word: &str) -> UsageError {
-    UsageError::Words(format!("\"{}\" is one word too many", text::escape(word)))
+    UsageError::Words(format!("\"{word}\" is one word too many"))
 }
 
 fn words(error: lexopt::Error) -> UsageError {
-    UsageError::Words(text::escape(&error.to_string()))
+    UsageError::Words(error.to_string())
 }
 
 fn value(parser: &mut Parser) -> Result<String, UsageError> {
@@ -287,7 +284,7 @@ fn size(option: &'static str, value: &str) -> Result<u64, UsageError> {
 }
 
 fn sector_size(value: &str) -> Result<u32, UsageError> {
-    let reason = format!("\"{}\" is neither 512 nor 4096", text::escape(value));
+    let reason = format!("\"{value}\" is neither 512 nor 4096");
     let known = [("512", 512), ("4096", 4096)].into_iter().find(|(name, _)| *name == value);
     known.map(|(_, bytes)| bytes).ok_or(UsageError::Value { option: "--sector-size", reason })
 }
@@ -307,7 +304,7 @@ fn alignment(value: &str) -> Result<u64, UsageError> {
 fn architecture(value: &str) -> Result<Architecture, UsageError> {
     Architecture::by_name(value).ok_or_else(|| UsageError::Value {
         option: "--architecture",
-        reason: format!("unknown \"{}\": {}", text::escape(value), text::suggestion(value, Architecture::names())),
+        reason: format!("unknown \"{value}\": {}", text::suggestion(value, Architecture::names())),
     })
 }
 

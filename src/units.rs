@@ -64,7 +64,8 @@ pub enum UnitError {
 /// Reads a size: digits, an optional fraction, an optional unit of base 1024 (`B K M G T P E`, each with an
 /// optional `iB`). A fraction that does not give whole bytes is rounded down.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
-    let bad = || UnitError::Size(crate::text::escape(text));
+    let shown = crate::text::escape(text);
+    let (bad, too_large) = (|| UnitError::Size(shown.clone()), || UnitError::TooLarge(shown.clone()));
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..split], text[split..].trim_start());
     let shift = match unit.to_ascii_uppercase().as_str() {
@@ -81,7 +82,6 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     if whole.is_empty() || fraction.is_empty() || fraction.len() > 18 || fraction.contains('.') {
         return Err(bad());
     }
-    let too_large = || UnitError::TooLarge(text.to_owned());
     let unit = 1u128 << shift;
     let whole: u64 = whole.parse().map_err(|_| too_large())?;
     let part: u64 = fraction.parse().map_err(|_| bad())?;

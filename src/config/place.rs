@@ -45,8 +45,9 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// A mistake here.
+    /// A mistake here. What the message has from the text reaches nobody's console raw.
     pub fn error(&self, message: String) -> Box<Error> {
+        let message = text::escape(&message);
         let text = self.source.text;
         let start = self.start();
         let (line, column) = line_and_column(text, start);

@@ -176,7 +176,7 @@ fn unknown(key: &Placed<String>) -> Result<()> {
         Some((name, reason)) => format!("{name}=: {reason}"),
         None => {
             let hint = text::suggestion(&key.value, KEYS);
-            format!("unknown key \"{}\" in [Partition]: {hint}", text::escape(&key.value))
+            format!("unknown key \"{}\" in [Partition]: {hint}", key.value)
         }
     };
     key.place.refuse(message)
@@ -199,15 +199,14 @@ fn label(text: Placed<String>) -> Result<Placed<units::Label>> {
 fn weight(text: Placed<String>) -> Result<u32> {
     match text.value.parse() {
         Ok(weight) if weight <= MAX_WEIGHT => Ok(weight),
-        _ => text.place.refuse(format!("\"{}\" is not a weight, 0 to {MAX_WEIGHT}", text::escape(&text.value))),
+        _ => text.place.refuse(format!("\"{}\" is not a weight, 0 to {MAX_WEIGHT}", text.value)),
     }
 }
 
 fn priority(text: Placed<String>) -> Result<i32> {
-    text.value.parse().or_else(|_| {
-        let value = text::escape(&text.value);
-        text.place.refuse(format!("\"{value}\" is not a priority, {} to {}", i32::MIN, i32::MAX))
-    })
+    text.value
+        .parse()
+        .or_else(|_| text.place.refuse(format!("\"{}\" is not a priority, {} to {}", text.value, i32::MIN, i32::MAX)))
 }
 
 fn bytes(text: &str) -> std::result::Result<u64, String> {
@@ -227,7 +226,7 @@ fn boolean(text: Placed<String>) -> Result<Placed<bool>> {
     text.map(|text| match &text.to_ascii_lowercase()[..] {
         "1" | "yes" | "y" | "true" | "t" | "on" => Ok(true),
         "0" | "no" | "n" | "false" | "f" | "off" => Ok(false),
-        _ => Err(format!("\"{}\" is neither yes nor no", text::escape(&text))),
+        _ => Err(format!("\"{text}\" is neither yes nor no")),
     })
 }
 
@@ -238,10 +237,9 @@ fn flags(text: &Placed<String>) -> Result<u64> {
     let (digits, radix) = prefixed.filter(|(digits, _)| !digits.is_empty()).unwrap_or((&text.value, 10));
     match u64::from_str_radix(digits, radix) {
         Ok(flags) if !digits.starts_with('+') => Ok(flags),
-        _ => text.place.refuse(format!(
-            "\"{}\" is not 64 bits: write a number, or one with 0x, 0o or 0b before it",
-            text::escape(&text.value)
-        )),
+        _ => text
+            .place
+            .refuse(format!("\"{}\" is not 64 bits: write a number, or one with 0x, 0o or 0b before it", text.value)),
     }
 }
 
@@ -337,8 +335,7 @@ fn specifier(letter: char, wanted_for: Use, surroundings: Surroundings) -> std::
         }
         _ => {
             return Err(format!(
-                "unknown specifier %{}: known are %a %A %B %M %o %v %w %W; write %% for a percent sign",
-                text::escape(letter.encode_utf8(&mut [0; 4]))
+                "unknown specifier %{letter}: known are %a %A %B %M %o %v %w %W; write %% for a percent sign"
             ));
         }
     };
@@ -417,7 +414,7 @@ fn header(text: &Placed<String>) -> Result<Section> {
         Some(name) if name.starts_with("X-") => Ok(Section::Foreign),
         Some(name) => {
             let hint = text::suggestion(name, ["Partition"]);
-            text.place.refuse(format!("unknown section \"{}\": {hint}", text::escape(name)))
+            text.place.refuse(format!("unknown section \"{name}\": {hint}"))
         }
         None => text.place.refuse("a section without its ]".to_owned()),
     }

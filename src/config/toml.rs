@@ -27,7 +27,7 @@ pub(super) struct Defined {
 /// Reads a whole configuration. Where there are definitions, the partitions are theirs.
 pub(super) fn parse<'a>(source: Source<'a>, architecture: Architecture, defined: Option<Defined>) -> Result<Config> {
     let document = DeTable::parse(source.text).map_err(|error| {
-        let message = format!("not TOML: {}", text::escape(error.message()).replace("\\u{a}", ", "));
+        let message = format!("not TOML: {}", error.message().replace('\n', ", "));
         source.place(error.span().unwrap_or(0..0)).error(message)
     })?;
     let known = ["boot-disk", "partition", "tools"];
@@ -152,7 +152,7 @@ fn tools(section: &Section, tools: &mut Vec<(String, PathBuf)>) -> Result<()> {
         let known = filesystem::tool_names().chain([UDEVADM]);
         if !known.clone().any(|tool| tool == key.get_ref()) {
             let hint = text::suggestion(key.get_ref(), known);
-            let message = format!("unknown tool \"{}\": {hint}", text::escape(key.get_ref()));
+            let message = format!("unknown tool \"{}\": {hint}", key.get_ref());
             return section.source.place(key.span()).refuse(message);
         }
         let path = value.get_ref().as_str().map(|path| absolute(path, &section.source.place(value.span())));
@@ -165,7 +165,7 @@ fn tools(section: &Section, tools: &mut Vec<(String, PathBuf)>) -> Result<()> {
 fn absolute(path: &str, place: &Place) -> Result<PathBuf> {
     match Path::new(path).is_absolute() && !path.contains('\0') {
         true => Ok(PathBuf::from(path)),
-        false => place.refuse(format!("\"{}\" is not an absolute path", text::escape(path))),
+        false => place.refuse(format!("\"{path}\" is not an absolute path")),
     }
 }
 
@@ -189,7 +189,7 @@ impl<'a> Section<'a> {
         let stranger = table.keys().find(|key| !known.is_empty() && !known.contains(&key.get_ref().as_ref()));
         if let Some(key) = stranger {
             let hint = text::suggestion(key.get_ref(), known.iter().copied());
-            let message = format!("unknown key \"{}\" in {name}: {hint}", text::escape(key.get_ref()));
+            let message = format!("unknown key \"{}\" in {name}: {hint}", key.get_ref());
             return source.place(key.span()).refuse(message);
         }
         Ok(Section { name, source, place: source.place(span), table })
@@ -311,7 +311,7 @@ impl<'a> Section<'a> {
         let in_range = to_i64(integer).filter(|number| (min..=max).contains(number));
         match in_range.and_then(|number| T::try_from(number).ok()) {
             Some(number) => Ok(Some(number)),
-            None => self.place_of(key).refuse(format!("{key} is {}, it may be {min} to {max}", shown(integer))),
+            None => self.place_of(key).refuse(format!("{key} is {integer}, it may be {min} to {max}")),
         }
     }
 
@@ -328,7 +328,7 @@ impl<'a> Section<'a> {
             return self.wrong_type(value, key, "an integer");
         };
         u64::from_str_radix(integer.as_str(), integer.radix()).map(Some).or_else(|_| {
-            let message = format!("{key} is {}, it may be 0 to 0x{:x}", shown(integer), u64::MAX);
+            let message = format!("{key} is {integer}, it may be 0 to 0x{:x}", u64::MAX);
             self.place_of(key).refuse(message)
         })
     }
@@ -340,7 +340,7 @@ impl<'a> Section<'a> {
         };
         let size = match value.get_ref() {
             DeValue::Integer(bytes) => u64::from_str_radix(bytes.as_str(), bytes.radix())
-                .map_err(|_| format!("{key} is {}, a size is 0 to {} bytes", shown(bytes), u64::MAX)),
+                .map_err(|_| format!("{key} is {bytes}, a size is 0 to {} bytes", u64::MAX)),
             DeValue::String(text) => units::parse_size(text).map_err(|error| format!("{key}: {error}")),
             _ => return self.wrong_type(value, key, "a size: bytes, or a string such as \"512M\""),
         };
@@ -369,11 +369,6 @@ impl<'a> Section<'a> {
         let message = format!("{key} is {}, it must be {expected}", a(value.get_ref().type_str()));
         self.source.place(value.span()).refuse(message)
     }
-}
-
-/// The parser takes some control characters for a part of a number.
-fn shown(integer: &DeInteger) -> String {
-    text::escape(&integer.to_string())
 }
 
 fn to_i64(integer: &DeInteger) -> Option<i64> {

@@ -202,7 +202,7 @@ fn content(wish: &Wish, label: &Label, words: Words, warnings: &mut Vec<String>)
     let fs_label = match &wish.fs_label {
         Some(fs_label) => match format.check_label(&fs_label.value) {
             Some(reason) => {
-                return fs_label.place.refuse(format!("fs-label \"{}\" {reason}", text::escape(&fs_label.value)));
+                return fs_label.place.refuse(format!("fs-label \"{}\" {reason}", fs_label.value));
             }
             None => fs_label.value.clone(),
         },
@@ -274,9 +274,9 @@ fn directories(
     let directories = in_order(&all)?;
     let Some(default) = &wish.default_subvolume else { return Ok((directories, None)) };
     if !wish.subvolumes.iter().any(|subvolume| subvolume.value.path == default.value) {
-        let path = text::escape(&default.value);
         return default.place.refuse(format!(
-            "\"{path}\" is not one of {}: only a subvolume can be the default one",
+            "\"{}\" is not one of {}: only a subvolume can be the default one",
+            default.value,
             words.key("subvolumes")
         ));
     }
@@ -364,7 +364,7 @@ pub(super) fn partition_type(text: Placed<String>, architecture: Architecture) -
         Some(guid) => Ok(guid),
         None => {
             let hint = text::suggestion(&name, partition_type::common_names());
-            text.place.refuse(format!("unknown type \"{}\", which is no GUID either: {hint}", text::escape(&name)))
+            text.place.refuse(format!("unknown type \"{name}\", which is no GUID either: {hint}"))
         }
     }
 }
@@ -384,7 +384,7 @@ pub(super) fn format<'a>(text: Placed<'a, String>) -> Result<Placed<'a, Format>>
             Some((_, reason)) => format!("format \"{name}\": {reason}"),
             None => {
                 let hint = text::suggestion(&name, Format::names());
-                format!("unknown format \"{}\": {hint}", text::escape(&name))
+                format!("unknown format \"{name}\": {hint}")
             }
         })
     })
@@ -406,16 +406,15 @@ const WITHOUT_JOURNAL: &str = "write ext4, which is what the kernel mounts it as
 pub(super) fn path(path: &str) -> std::result::Result<String, String> {
     const LONGEST_NAME: usize = 255;
     const LONGEST_PATH: usize = 4095;
-    let shown = || text::escape(path);
     let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
     if !path.starts_with('/') || names.contains(&"..") {
-        return Err(format!("\"{}\" is not an absolute path without \"..\"", shown()));
+        return Err(format!("\"{path}\" is not an absolute path without \"..\""));
     }
     if path.contains(char::is_control) {
-        return Err(format!("\"{}\" has a control character in it", shown()));
+        return Err(format!("\"{path}\" has a control character in it"));
     }
     if names.is_empty() {
-        return Err(format!("\"{}\" is the file system itself, which is there already", shown()));
+        return Err(format!("\"{path}\" is the file system itself, which is there already"));
     }
     match names.iter().find(|name| name.len() > LONGEST_NAME) {
         _ if path.len() > LONGEST_PATH => Err(format!("a path of {} bytes: {LONGEST_PATH} are the most", path.len())),
@@ -439,7 +438,7 @@ pub(super) fn subvolume(text: &str) -> std::result::Result<Directory, String> {
             "nodatacow" => subvolume.no_copy_on_write = true,
             other => {
                 let hint = text::suggestion(other, ["ro", "nodatacow"]);
-                return Err(format!("unknown flag \"{}\" of a subvolume: {hint}", text::escape(other)));
+                return Err(format!("unknown flag \"{other}\" of a subvolume: {hint}"));
             }
         }
     }
