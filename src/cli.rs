@@ -349,6 +349,19 @@ mod tests {
     }
 
     #[test]
+    fn no_word_acts_on_the_console_that_shows_it() {
+        let words = ["x\u{1b}[2J", "--x\u{1b}[2J", "-\u{1b}", "plan x\u{1b}[2J", "plan --config=x y\u{1b}"];
+        let values = ["--align", "--size", "--sector-size", "--architecture", "--seed"];
+        let values = values.map(|option| format!("plan {option}=\u{1b}[2J"));
+        for line in words.into_iter().chain(values.iter().map(String::as_str)) {
+            let shown = parse(line.split(' ').map(Into::into)).unwrap_err().to_string();
+            assert!(shown.contains("\\u{1b}") && !shown.contains('\u{1b}'), "{line:?}: {shown:?}");
+        }
+        let shown = boot_arguments("makeroom=\u{1b}[2J").unwrap_err().to_string();
+        assert!(shown.contains("\\u{1b}") && !shown.contains('\u{1b}'), "{shown:?}");
+    }
+
+    #[test]
     fn the_help_names_every_option_and_command() {
         for option in LONG_OPTIONS {
             assert!(HELP.contains(&format!("--{option}")), "{option}");

@@ -64,8 +64,7 @@ pub enum UnitError {
 /// Reads a size: digits, an optional fraction, an optional unit of base 1024 (`B K M G T P E`, each with an
 /// optional `iB`). A fraction that does not give whole bytes is rounded down.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
-    let shown = crate::text::escape(text);
-    let (bad, too_large) = (|| UnitError::Size(shown.clone()), || UnitError::TooLarge(shown.clone()));
+    let (bad, too_large) = (|| UnitError::Size(text.to_owned()), || UnitError::TooLarge(text.to_owned()));
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..split], text[split..].trim_start());
     let shift = match unit.to_ascii_uppercase().as_str() {
@@ -108,7 +107,7 @@ pub fn show_exact(bytes: u64) -> String {
 
 /// Reads a time: plain seconds, or digits with `ms`, `s`, `min` or `h`.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    let bad = || UnitError::Time(crate::text::escape(text));
+    let bad = || UnitError::Time(text.to_owned());
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u32 = text[..split].parse().map_err(|_| bad())?;
     let factor_ms = match text[split..].trim_start() {
@@ -196,7 +195,7 @@ impl FromStr for Guid {
 
     /// Any case, with dashes in the usual places or with none.
     fn from_str(text: &str) -> Result<Guid, GuidError> {
-        let error = || GuidError(crate::text::escape(text));
+        let error = || GuidError(text.to_owned());
         let dashes: Vec<usize> = text.match_indices('-').map(|(at, _)| at).collect();
         if !dashes.is_empty() && dashes != [8, 13, 18, 23] {
             return Err(error());
@@ -234,11 +233,10 @@ impl Label {
     /// A label that somebody declared.
     pub fn declared(text: &str) -> Result<Label, LabelError> {
         let units: Vec<u16> = text.encode_utf16().collect();
-        let shown = || crate::text::escape(text);
         match units.len() {
             0 => Err(LabelError::Empty),
-            _ if text.chars().any(char::is_control) => Err(LabelError::Control(shown())),
-            n if n > LABEL_UNITS => Err(LabelError::TooLong(shown(), n)),
+            _ if text.chars().any(char::is_control) => Err(LabelError::Control(text.to_owned())),
+            n if n > LABEL_UNITS => Err(LabelError::TooLong(text.to_owned(), n)),
             _ => Ok(Label(units)),
         }
     }
