@@ -8,27 +8,22 @@
 //! New partitions are known to the kernel before any table has them: the tool gets a real node, and after a power cut
 //! there is nothing.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::disk::directories;
-use crate::disk::links;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
 use crate::disk::{AnnounceError, Disk, GrowError, Growth, MakeError, NewPartition, SECTOR_SIZES, Shown};
-use crate::filesystem::{Format, Mkfs};
+use crate::disk::{directories, growing, links, shown, udev};
+use crate::filesystem::Mkfs;
 use crate::kernel;
-use crate::kernel::calls::{
-    add_partition, grow_btrfs, grow_ext4, grow_xfs, remove_partition, resize_partition, sector_size,
-};
-use crate::kernel::mount::{Mounted, Use, use_of};
+use crate::kernel::calls::{add_partition, remove_partition, sector_size};
 use crate::kernel::sysfs::{self, KernelPartition};
 use crate::kernel::uevent::{self, Answers};
-use crate::units::{Extent, Guid, Label, MIB, show_exact, show_seconds};
+use crate::units::{Extent, Label, MIB, show_exact, show_seconds};
 
 /// An open block device.
 #[derive(Debug)]
@@ -192,54 +187,6 @@ impl BlockDevice {
         Ok(self.kernel.partitions()?.into_iter().find(|partition| partition.number == number))
     }
 
-    /// The kernel's partitions become those of the table: what is elsewhere is moved, what is not there is added.
-    fn reconcile(&self, table: &[Shown]) -> Result<(), AnnounceError> {
-        let failed = |action: &str| {
-            let action = format!("{action} {}", self.node.display());
-            move |reason| AnnounceError::Io { action, reason }
-        };
-        let shown = || self.kernel.partitions().map_err(failed("reading the kernel's partitions of"));
-        let before = shown()?;
-        let is_shown = |wanted: &&Shown| before.iter().any(|shown| place(shown) == (wanted.number, wanted.extent));
-        let (right, wrong): (Vec<&Shown>, Vec<_>) =
-            table.iter().filter(|wanted| wanted.number <= MAX_NUMBER).partition(is_shown);
-        let in_the_way = |shown: &KernelPartition, wanted: &Shown| {
-            wanted.number == shown.number || wanted.extent.overlaps(&shown.extent)
-        };
-        let is_wrong = |shown: &&KernelPartition| wrong.iter().any(|wanted| in_the_way(shown, wanted));
-        let grows = |wanted: &&&Shown| {
-            before.iter().any(|shown| shown.number == wanted.number && shown.extent.start == wanted.extent.start)
-        };
-        let (resized, moved): (Vec<&Shown>, Vec<_>) = wrong.iter().partition(grows);
-        let stays = |shown: &KernelPartition| resized.iter().any(|wanted| wanted.number == shown.number);
-        for misplaced in before.iter().filter(is_wrong).filter(|shown| !stays(shown)) {
-            remove_partition(&self.readable, misplaced.number).map_err(failed("moving a partition of"))?;
-        }
-        // Also while it is mounted.
-        for wanted in &resized {
-            let told = resize_partition(&self.readable, wanted.number, wanted.extent);
-            told.map_err(failed(&format!("telling the kernel of the size of {} on", wanted.label)))?;
-        }
-        for wanted in &moved {
-            let told = add_partition(&self.readable, wanted.number, wanted.extent);
-            told.map_err(failed(&format!("telling the kernel of {} on", wanted.label)))?;
-        }
-        // Asked once more: what the kernel shows is what will be mounted.
-        let after = shown()?;
-        match right
-            .iter()
-            .chain(&wrong)
-            .find(|wanted| !after.iter().any(|shown| place(shown) == (wanted.number, wanted.extent)))
-        {
-            None => Ok(()),
-            Some(wanted) => Err(AnnounceError::Misplaced {
-                number: wanted.number,
-                shown: after.iter().find(|shown| shown.number == wanted.number).map(|shown| shown.extent),
-                wanted: wanted.extent,
-            }),
-        }
-    }
-
     /// Closes what was open for writing and gives the lock up, and returns when udev has looked at the partitions
     /// `new`, or at any when there are none. That udev cannot be told is no reason to stop: the disk is as it shall be.
     fn release(&mut self, new: &[u32]) {
@@ -264,9 +211,9 @@ impl BlockDevice {
             changed.extend(partitions.first());
         }
         let told = match answers {
-            Some(answers) => self.wait_for_udev(answers, &changed),
+            Some(answers) => udev::look_at(&self.node, answers, &changed),
             // Whatever else manages devices may listen.
-            None => changed.iter().try_for_each(|partition| trigger(&partition.node).map(|_| ())),
+            None => changed.iter().try_for_each(|partition| udev::trigger(&partition.node).map(|_| ())),
         };
         if let Err(reason) = told {
             log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
@@ -274,44 +221,10 @@ impl BlockDevice {
         drop(held);
     }
 
-    /// Twice: when the second answer comes, udev has also dealt with our closing of the disk, which it is told of on
-    /// another way and may see later than the first trigger.
-    fn wait_for_udev(&self, mut answers: Answers, changed: &[&KernelPartition]) -> io::Result<()> {
-        let until = Instant::now() + UDEV_TIME;
-        for _ in 0..2 {
-            let tokens: Vec<String> =
-                changed.iter().map(|partition| trigger(&partition.node)).collect::<io::Result<_>>()?;
-            if !answers.wait(&tokens, until)? {
-                let (wait, node) = (show_seconds(UDEV_TIME), self.node.display());
-                log::warn!("udev has not looked at {node} within {wait} s: its links may come late");
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     fn sequence(&self) -> Option<u64> {
         self.identity.and_then(|identity| identity.sequence())
     }
 }
-
-/// Lets udev look at a partition again; the token comes back with its answer.
-fn trigger(node: &Path) -> io::Result<String> {
-    let token = Guid::from_random(kernel::random_bytes()?).to_string();
-    sysfs::trigger(node, &token)?;
-    Ok(token)
-}
-
-fn place(partition: &KernelPartition) -> (u32, Extent) {
-    (partition.number, partition.extent)
-}
-
-/// How long udev may take to look at the disk, while a partition is held open; nothing of a boot waits longer for a
-/// device (systemd's `DefaultDeviceTimeoutSec`).
-const UDEV_TIME: Duration = Duration::from_secs(90);
-
-/// The kernel has no numbers above this (include/linux/genhd.h: `DISK_MAX_PARTS` is 256).
-const MAX_NUMBER: u32 = 255;
 
 impl Disk for BlockDevice {
     fn sector_size(&self) -> u32 {
@@ -424,7 +337,7 @@ impl Disk for BlockDevice {
     }
 
     fn announce(&mut self, partitions: &[Shown]) -> Result<(), AnnounceError> {
-        let reconciled = self.reconcile(partitions);
+        let reconciled = shown::reconcile(&self.readable, &self.kernel, partitions);
         let changed: Vec<u32> = partitions.iter().filter(|shown| shown.has_changed).map(|shown| shown.number).collect();
         self.release(&changed);
         reconciled
@@ -445,7 +358,7 @@ impl Disk for BlockDevice {
         log::info!("growing {}: {}", growth.label, growth.words());
         let started = Instant::now();
         let what = format!("growing {} to {}", growth.label, show_exact(growth.to));
-        mkfs::while_saying(&what, || grow(growth, &node)).map_err(failed("growing it"))?;
+        mkfs::while_saying(&what, || growing::grow(growth, &node)).map_err(failed("growing it"))?;
         log::info!("grown {} in {} s", growth.label, show_seconds(started.elapsed()));
         Ok(())
     }
@@ -459,24 +372,11 @@ impl Disk for BlockDevice {
 
     fn publish(&mut self, udevadm: &Path, partitions: &[(u32, Label)]) -> io::Result<()> {
         self.check_publish()?;
-        let (Some(sequence), Some(mut answers)) = (self.sequence(), Answers::listen()?) else {
+        let (Some(sequence), Some(answers)) = (self.sequence(), Answers::listen()?) else {
             return Err(io::Error::other("udev has ended"));
         };
-        links::write_rules(&self.node, sequence, udevadm)?;
         let shown = self.kernel.partitions()?;
-        let nodes: Vec<PathBuf> = shown.iter().map(|partition| partition.node.clone()).collect();
-        let astray = links::astray(&nodes)?;
-        let tokens: Vec<String> = nodes.iter().chain(&astray).map(|node| trigger(node)).collect::<io::Result<_>>()?;
-        if !answers.wait(&tokens, Instant::now() + UDEV_TIME)? {
-            let seconds = show_seconds(UDEV_TIME);
-            return Err(io::Error::other(format!("udev has not looked at them within {seconds} s")));
-        }
-        let mut labels: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-        for (number, label) in partitions {
-            let node = shown.iter().filter(|shown| shown.number == *number).map(|shown| shown.node.clone());
-            labels.entry(label.lossy()).or_default().extend(node);
-        }
-        links::check(&labels)
+        links::publish(&self.node, sequence, udevadm, answers, &shown, partitions)
     }
 
     fn partition_node(&self, number: u32) -> Option<String> {
@@ -524,28 +424,6 @@ impl BlockDevice {
         }
         Ok(self.writable.as_ref().expect("it was just opened"))
     }
-}
-
-/// By the kernel, whose journal, or copies on write, make it whole at every moment. It replays the journal when it mounts
-/// it, so that one whose growing was cut short grows on.
-fn grow(growth: &Growth, node: &Path) -> io::Result<()> {
-    if use_of(node)? == Use::Other {
-        let used = "it is mounted read-only, or in use by something other than a mount";
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, used));
-    }
-    let (to, superblock) = (growth.to, &growth.superblock);
-    let file_system = Mounted::new(superblock.format.name(), node)?;
-    let (root, blocks) = (file_system.root(), to / superblock.block_size);
-    match superblock.format {
-        Format::Ext4 => grow_ext4(root, blocks)?,
-        Format::Xfs => grow_xfs(root, blocks)?,
-        Format::Btrfs => grow_btrfs(root, superblock.device_id, to)?,
-        Format::F2fs | Format::Vfat | Format::Swap => return Err(io::ErrorKind::Unsupported.into()),
-    }
-    // What xfs writes last, the copies of its superblock, has no flush behind it before the superblock itself comes home
-    // from the journal: with that on the medium and them not, xfs_repair goes by them, and makes it small again.
-    kernel::open(node, false)?.sync_all()?;
-    file_system.end()
 }
 
 /// Overwrites the first and the last MiB with zeros, so that nothing of what was there can be taken for a file system:

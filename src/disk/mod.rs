@@ -2,14 +2,18 @@
 //! in for the card and cut its power at any write.
 //!
 //! Knows no table and no order of writes. `block_device` is the real thing, `image` a plain file; `mkfs` runs the
-//! tools for both, `directories` fills what they made, `links` tells udev of the boot disk.
+//! tools for both, `directories` fills what they made, `growing` makes it larger; `shown` is what the kernel shows, `udev`
+//! looks at it, and makes `links` for the boot disk.
 
 pub mod block_device;
 mod directories;
+mod growing;
 pub mod image;
 mod links;
 mod mkfs;
 pub mod open;
+mod shown;
+mod udev;
 
 use std::io;
 use std::path::Path;
