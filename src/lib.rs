@@ -23,28 +23,24 @@ pub mod apply; // the order of writes
 pub mod report; // what to show
 pub mod cli; // what is asked for
 pub mod error; // how it can end
+mod decide; // what a run will do
+mod target; // to which disk
 pub mod log; // what happens meanwhile
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use apply::{Stage, Step};
-use boot_disk::{Found, Search};
+use boot_disk::Search;
 use cli::{BootMode, Command, Invocation};
-use config::{BootDisk, Config, Declared};
-use disk::block_device::BlockDevice;
-use disk::image::Image;
-use disk::open::{Kind, OpenError};
-use disk::{Disk, Growth, NewPartition, SECTOR_SIZES};
+use config::Config;
+use decide::{commands, is_complete, make_plan, shown, spared, to_fill};
+use disk::{Disk, NewPartition};
 use error::Error;
-use growth::Candidate;
-use plan::Plan;
 use report::Report;
-use table::Partition;
 use table::copies::Table;
-use table::gpt;
+use target::{find_disk, names_an_image, open, search};
 use tools::MissingTool;
-use units::Guid;
 
 /// Does what was asked for. The report is filled on the way, so that it tells of a refusal, too; the answer is the
 /// outcome in one sentence.
@@ -143,39 +139,6 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     }
 }
 
-/// The declared partitions that are there and stay, as they will be, where their file systems shall fill them.
-fn to_fill(config: &Config, table: &Table, plan: &Plan) -> Vec<Candidate> {
-    let mut layout = table.layout();
-    plan.removed.iter().for_each(|removed| layout.remove(removed.number));
-    // It was found in the same way for the plan.
-    let found = plan::find_all(&config.partitions, &layout.partitions).unwrap_or_default();
-    let candidate = |(wish, there): (&Declared, Option<&Partition>)| {
-        let there = there.filter(|there| wish.grow_file_system && there.partition_type == wish.partition_type)?;
-        let grown = plan.grown.iter().find(|grown| grown.partition.number == there.number);
-        let Partition { number, label, extent, .. } = grown.map_or(there, |grown| &grown.partition).clone();
-        let format = wish.content.as_ref().map(|content| content.format);
-        Some(Candidate { number, label, extent, format, has_grown: grown.is_some() })
-    };
-    config.partitions.iter().zip(found).filter_map(candidate).collect()
-}
-
-/// What may grow: nothing when a system that sleeps may have it mounted. Where no initrd is, it has woken up or never will.
-fn spared(growing: Vec<Growth>, disk: &mut dyn Disk, table: &Table, report: &mut Report) -> Result<Vec<Growth>, Error> {
-    if growing.is_empty() || !disk.can_grow() || !kernel::in_initrd() {
-        return Ok(growing);
-    }
-    let swaps = table.layout().partitions.into_iter().filter(|other| other.partition_type == partition_type::SWAP);
-    let swaps: Vec<_> = swaps.map(|swap| swap.extent).collect();
-    let words = cli::kernel_words(&kernel::command_line().map_err(Error::CommandLine)?);
-    let Some(sign) = hibernation::sign(disk, &swaps, &words, kernel::has_hibernate_location()) else {
-        return Ok(growing);
-    };
-    let labels: Vec<String> = growing.iter().map(|growth| growth.label.to_string()).collect();
-    let labels = labels.join(", ");
-    report.warnings.push(format!("{labels}: no file system grows, for a hibernated system may use it: {sign}"));
-    Ok(Vec::new())
-}
-
 /// What makes udev publish the boot disk, where the configuration wants that; a disk that somebody names on our own
 /// command line is not the boot disk.
 fn publisher(invocation: &Invocation, config: &Config, report: &mut Report) -> Result<Option<PathBuf>, MissingTool> {
@@ -238,92 +201,6 @@ fn tools_of(config: &Config) -> Vec<String> {
     tools.into_iter().map(path).collect()
 }
 
-fn names_an_image(invocation: &Invocation) -> bool {
-    let is_device = |path: &PathBuf| matches!(disk::open::kind(path), Ok(Kind::BlockDevice(_)));
-    invocation.disk.as_ref().is_some_and(|path| !is_device(path))
-}
-
-/// The search for the disk that somebody describes or names, other than on our own command line.
-fn search(invocation: &Invocation, config: &Config) -> Search {
-    let device = invocation.boot_disk.clone().or(config.boot_disk.device.clone());
-    Search::new(BootDisk { device, ..config.boot_disk.clone() })
-}
-
-/// The disk that is named, or the one that the configuration describes. Nothing when several could be meant and none
-/// of them lacks anything: then there is nothing to decide, and a forgotten twin never stops a boot.
-fn find_disk(
-    invocation: &Invocation,
-    config: &Config,
-    search: &Search,
-    report: &mut Report,
-) -> Result<Option<Found>, Error> {
-    let named = |path: &PathBuf, how: &str| {
-        let evidence = vec![format!("{how}{}", text::escape(&path.to_string_lossy()))];
-        Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None, warning: None }
-    };
-    if let Some(path) = &invocation.disk {
-        return Ok(Some(named(path, "--disk ")));
-    }
-    // A person who asks wants all the evidence, and does not wait for a disk; a boot does, when anything depends on it.
-    let is_boot = invocation.is_boot;
-    let deadline = is_boot.then(|| Instant::now() + config.boot_disk.wait);
-    // Links are mounted by: whichever disk gets them has to be the right one.
-    let lacks_nothing = |disk: &boot_disk::Opened| {
-        !config.boot_disk.links && !invocation.factory_reset && is_complete(config, &disk.shown)
-    };
-    // What only grows is written to, too.
-    let stays = |disk: &boot_disk::Opened| {
-        let plan = |table| make_plan(invocation, config, disk.device.node(), &disk.device, table);
-        disk.table.as_ref().is_none_or(|table| plan(table).is_ok_and(|plan| plan.is_empty()))
-    };
-    let mut is_settled = |disk: &boot_disk::Opened| is_boot && lacks_nothing(disk) && stays(disk);
-    let (refusal, possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
-        (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
-        (Ok(Found { warning: Some(warning), path, candidates, .. }), None) if is_boot && config.boot_disk.links => {
-            return Err(boot_disk::Error::Doubtful { warning, disk: path, candidates }.into());
-        }
-        (Ok(found), None) => return Ok(Some(found)),
-        (Err(refusal), _) => refusal,
-    };
-    report.looked_at(refusal.candidates());
-    if possible.is_empty() || !possible.iter().all(lacks_nothing) || invocation.command == Command::Locate {
-        return Err(refusal.into());
-    }
-    report.warnings.push(format!("nothing is missing on any of them, so the boot goes on, but {refusal}"));
-    Ok(None)
-}
-
-/// What was found, for looking at it: the name to call it by, and its table where that has been read already.
-type Opened = (PathBuf, Box<dyn Disk>, Option<Table>);
-
-fn open(invocation: &Invocation, found: &mut Found) -> Result<Opened, Error> {
-    let (path, size, sector_size) = (&found.path, invocation.size, invocation.sector_size);
-    let (mut device, table) = match found.opened.take() {
-        Some(opened) => (opened.device, opened.table),
-        None if invocation.disk.is_some() => match disk::open::kind(path)? {
-            Kind::BlockDevice(kernel) => (BlockDevice::open(kernel)?, None),
-            Kind::Image => {
-                let mut image = Image::open(path, size)?;
-                let sector_size = find_sector_size(&mut image, sector_size)?;
-                image.set_sector_size(sector_size);
-                return Ok((path.clone(), Box::new(image), None));
-            }
-        },
-        // Whoever sees the refusal may not know who has named the disk.
-        None => (open_named(path).map_err(|reason| Error::OpenNamed { how: found.evidence.join(", "), reason })?, None),
-    };
-    device.pretend(size, sector_size)?;
-    Ok((device.node().to_owned(), Box::new(device), table.filter(|_| size.is_none())))
-}
-
-/// A disk that the configuration or the kernel command line names: an image file is none.
-fn open_named(path: &Path) -> Result<BlockDevice, OpenError> {
-    match disk::open::kind(path)? {
-        Kind::BlockDevice(kernel) => BlockDevice::open(kernel),
-        Kind::Image => Err(OpenError::NotADisk { path: path.to_owned(), kind: "a file" }),
-    }
-}
-
 /// What was decided on, and for what.
 struct Work<'a> {
     path: &'a Path,
@@ -372,17 +249,6 @@ fn located(path: &Path, disk: &mut dyn Disk, report: &mut Report) -> String {
     format!("the boot disk is {}", path.display())
 }
 
-/// Whether Linux shows every declared partition once, even if we would not touch the table that says so. Then there
-/// is nothing to make, and no reason to stop a boot.
-fn is_complete(config: &Config, shown: &[Partition]) -> bool {
-    !shown.is_empty() && plan::are_all_there(&config.partitions, shown)
-}
-
-/// The partitions that Linux shows.
-fn shown(disk: &mut dyn Disk) -> Vec<Partition> {
-    Table::seen_by_linux(disk).unwrap_or_default()
-}
-
 fn read_config(invocation: &Invocation) -> Result<Config, Error> {
     let config = config::find(invocation.config.as_deref(), &invocation.definitions, invocation.architecture)?;
     let is_named = invocation.disk.is_some() || invocation.boot_disk.is_some();
@@ -397,72 +263,6 @@ fn read_config(invocation: &Invocation) -> Result<Config, Error> {
     }
 }
 
-/// The sector size for which there is a table; where there is one for each, somebody must say which is meant.
-fn find_sector_size(image: &mut Image, wish: Option<u32>) -> Result<u32, OpenError> {
-    let path = image.path().to_owned();
-    let mut with_table = |is_there: fn(&mut dyn Disk) -> bool| -> Vec<u32> {
-        let has_table = |size: &u32| {
-            image.set_sector_size(*size);
-            is_there(image)
-        };
-        SECTOR_SIZES.into_iter().filter(has_table).collect()
-    };
-    let valid = with_table(gpt::is_there);
-    match (wish, &valid[..]) {
-        (Some(wish), []) => Ok(wish),
-        (Some(wish), found) if found.contains(&wish) => Ok(wish),
-        (Some(wish), found) => Err(OpenError::SectorSize { path, wish, found: found[0] }),
-        (None, [only]) => Ok(*only),
-        (None, []) => Ok(with_table(gpt::was_there).first().copied().unwrap_or(SECTOR_SIZES[0])),
-        (None, _) => Err(OpenError::SectorSizes { path }),
-    }
-}
-
 fn read_table(path: &Path, disk: &mut dyn Disk) -> Result<Table, Error> {
     Table::read(disk).map_err(|reason| Error::Table { disk: path.to_owned(), reason })
-}
-
-fn make_plan(
-    invocation: &Invocation,
-    config: &Config,
-    path: &Path,
-    disk: &dyn Disk,
-    table: &Table,
-) -> Result<Plan, Error> {
-    let layout = table.layout();
-    let alignment = plan::alignment(invocation.align, disk.erase_size(), &layout);
-    let mut guids = |partition_type: Guid, ordinal: u64, attempt: u32| match invocation.seed {
-        Some(seed) if attempt == 0 => Some(seeded(seed, partition_type, ordinal)),
-        _ => kernel::random_bytes().map(Guid::from_random).ok(),
-    };
-    let plan = if invocation.factory_reset { plan::plan_reset } else { plan::plan };
-    let plan = plan(&config.partitions, &layout, alignment, &mut guids);
-    let plan = plan.map_err(|reason| Error::Plan { disk: path.to_owned(), reason })?;
-    let is_anchor = |removed: &&Partition| {
-        config.boot_disk.labels.iter().any(|anchor| boot_disk::is_anchor(anchor, &removed.label))
-    };
-    match plan.removed.iter().find(is_anchor) {
-        Some(removed) => Err(Error::ResetOfAnchor { disk: path.to_owned(), label: removed.label.clone() }),
-        None => Ok(plan),
-    }
-}
-
-/// The GUID that systemd-repart derives for the `ordinal`-th partition of a type.
-fn seeded(seed: Guid, partition_type: Guid, ordinal: u64) -> Guid {
-    let counter = ordinal.to_le_bytes();
-    let counter = if ordinal == 0 { &[][..] } else { &counter[..] };
-    Guid::derive(seed, &[&partition_type.0[..], counter].concat())
-}
-
-/// How each new partition is filled; needs every tool to be there.
-fn commands(config: &Config, plan: &Plan, sector_size: u32) -> Result<Vec<NewPartition>, MissingTool> {
-    let command = |new: &plan::New| {
-        let partition = &new.partition;
-        let mkfs = new.content.as_ref().map(|content| {
-            filesystem::mkfs(content, partition.guid, sector_size, |tool| config.tool(tool), kernel::is_executable)
-        });
-        let (number, label, extent) = (partition.number, partition.label.clone(), partition.extent);
-        Ok(NewPartition { number, label, extent, mkfs: mkfs.transpose()? })
-    };
-    plan.new.iter().map(command).collect()
 }

@@ -6,6 +6,8 @@
 mod files;
 mod place;
 mod repart_d;
+mod specifiers;
+mod syntax;
 mod toml;
 mod wish;
 
