@@ -5,7 +5,7 @@
 //!
 //! Linux reads the primary table and nothing else, so the primary is valid at every single write: it changes only
 //! by writing its one header sector, and never names an array that is not durable. New partitions enter the table
-//! when their file systems are whole. `tests/power_cut.rs` cuts the power everywhere and looks.
+//! when their file systems are whole. `tests/power_cut` cuts the power everywhere and looks.
 //!
 //! ```text
 //! probe    the last sector that will be used is written, read back past the cache, and put back

@@ -46,7 +46,7 @@ impl Drop for Attached {
 }
 
 /// What is in the file system before it grows.
-const LETTER: [u8; 100_000] = [7; 100_000];
+static LETTER: [u8; 100_000] = [7; 100_000];
 
 /// A card whose root is smaller than its partition, with a file in it.
 struct Small {

@@ -1,6 +1,6 @@
 //! The power is cut at the block layer: a real first boot's writes, with the real binary, kernel and mkfs, are recorded
 //! on their way to the disk; the disk is rebuilt as a cut at any of them can leave it, and the next boot has to cope.
-//! `tests/power_cut.rs` does the same with a disk in memory and every order; this is what it takes for granted.
+//! `tests/power_cut` does the same with a disk in memory and every order; this is what it takes for granted.
 //!
 //! `MAKEROOM_STATES` says how many states of each layout are looked at, 400 without it. `MAKEROOM_PROGRAM` names
 //! another build of the program. As root.

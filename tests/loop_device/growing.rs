@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use makeroom::kernel::calls::add_partition;
 use makeroom::units::Extent;
 
-use crate::searching::waiting;
+use crate::waiting::waiting;
 use crate::*;
 
 /// A card of 1 GiB with a partition "root", in which `mkfs` has made something.

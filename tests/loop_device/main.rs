@@ -6,6 +6,7 @@
 
 mod cards;
 mod directories;
+mod firmware;
 mod growing;
 mod initrd;
 mod linking;
@@ -13,10 +14,12 @@ mod machines;
 mod making;
 mod refusing;
 mod resizing;
+mod search_cost;
 mod searching;
 #[path = "../support/mod.rs"]
 mod support;
 mod telling;
+mod waiting;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};

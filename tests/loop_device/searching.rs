@@ -1,11 +1,8 @@
 //! Which disk: found by its labels among all, named, or refused. Each test has labels of its own, as the search sees
 //! every disk of the machine.
 
+use crate::waiting::waiting;
 use crate::*;
-
-use makeroom::boot_disk::Search;
-use makeroom::config::BootDisk;
-use support::memory::usage;
 
 /// A disk of 64 MiB with partitions of these labels.
 pub fn disk(labels: &[&'static str]) -> Device {
@@ -29,7 +26,7 @@ pub fn boot(command: &str, kernel_arguments: &str, config: &Path, more: &[&str])
 }
 
 /// As `boot`, on a machine whose firmware has these variables: name and content with attributes.
-fn boot_with_efi(
+pub fn boot_with_efi(
     command: &str,
     kernel_arguments: &str,
     variables: &[(&str, Vec<u8>)],
@@ -66,7 +63,7 @@ pub fn set_guid(device: &Device, guid: &str) {
 }
 
 /// Exit status and stderr; of the disks, only ours.
-fn said(output: &Output, devices: &[&Device]) -> String {
+pub fn said(output: &Output, devices: &[&Device]) -> String {
     let mut stderr = text(&output.stderr);
     for (index, device) in devices.iter().enumerate() {
         // Whole words: loop1 is not loop10.
@@ -77,7 +74,7 @@ fn said(output: &Output, devices: &[&Device]) -> String {
     format!("exit {}: {}\n", output.status.code().unwrap(), lines.join("\n"))
 }
 
-fn labels_of(device: &Device) -> Vec<String> {
+pub fn labels_of(device: &Device) -> Vec<String> {
     support::linux::labels_in(&device.image(), 512).unwrap()
 }
 
@@ -147,23 +144,6 @@ fn a_twin_never_stops_a_boot_on_which_nothing_is_missing() {
     assert_eq!(devices.each_ref().map(|device| (content_hash(&device.image()), device.written())), before);
     // But which of them it is stays a question without an answer.
     assert_eq!(boot("locate", "", &config, &[]).status.code(), Some(69));
-}
-
-#[test]
-fn a_twin_that_comes_late_is_seen_before_the_first_write() {
-    let device = disk(&["late-boot"]);
-    let config = device.config(&fs::read_to_string(config(&device, "[\"late-boot\"]")).unwrap().replace("1s", "30s"));
-    let held = File::open(&device.node).unwrap();
-    held.lock().unwrap();
-    let before = (content_hash(&device.image()), device.shown());
-    let waiting = waiting(&config, "locked");
-    let twin = disk(&["late-boot"]);
-    drop(held);
-    let output = waiting.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("appeared just before the first write"), "{}", text(&output.stderr));
-    assert_eq!((content_hash(&device.image()), device.shown()), before);
-    drop(twin);
 }
 
 #[test]
@@ -269,280 +249,6 @@ fn the_kernel_command_line_and_device_name_a_disk_or_stop_everything() {
     let output = boot("apply", "", &devices[0].config(&device), &[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(labels_of(&devices[0]).len(), 2);
-}
-
-// One for each test: the search sees every disk of the machine.
-const FIRST: &str = "11111111-1111-4111-8111-111111111111";
-const SECOND: &str = "22222222-2222-4222-8222-222222222222";
-const CLONED: &str = "33333333-3333-4333-8333-333333333333";
-const STRANGE: &str = "44444444-4444-4444-8444-444444444444";
-const LONE: &str = "55555555-5555-4555-8555-555555555555";
-const OWN: &str = "99999999-9999-4999-8999-999999999999";
-const OTHER: &str = "66666666-6666-4666-8666-666666666666";
-
-#[test]
-fn of_several_disks_the_firmware_s_is_taken_and_the_other_is_not_touched() {
-    for (variable_name, chosen) in [("LoaderDevicePartUUID", 0), ("StubDevicePartUUID", 1)] {
-        let devices = [disk(&["efi-boot", "efi-a"]), disk(&["efi-boot", "efi-a"])];
-        let guids = [FIRST, SECOND];
-        for (device, guid) in devices.iter().zip(guids) {
-            set_guid(device, guid);
-        }
-        let config = config(&devices[0], "[\"efi-boot\", \"efi-?\"]");
-        let other = &devices[1 - chosen];
-        let before = (content_hash(&other.image()), other.shown());
-        // The kernel image's own place counts more than the loader's.
-        let variables = match variable_name {
-            "StubDevicePartUUID" => {
-                vec![(variable_name, variable(guids[chosen])), ("LoaderDevicePartUUID", variable(guids[1 - chosen]))]
-            }
-            _ => vec![(variable_name, variable(guids[chosen]))],
-        };
-        let output = boot_with_efi("apply", "", &variables, &config, &["--json"]);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(report["disk"]["node"], devices[chosen].node);
-        let evidence = format!("{variable_name} names partition {} of {}", guids[chosen], devices[chosen].node);
-        assert_eq!(report["disk"]["evidence"][1], evidence);
-        assert_eq!((labels_of(&devices[chosen]).len(), labels_of(other).len()), (3, 2));
-        assert_eq!((content_hash(&other.image()), other.shown()), before);
-    }
-}
-
-#[test]
-fn clones_and_strangers_are_refused_with_what_the_firmware_said() {
-    let devices = [disk(&["cl-boot", "cl-a"]), disk(&["cl-boot", "cl-a"])];
-    let mut devices: Vec<&Device> = devices.iter().collect();
-    devices.sort_by_key(|device| (device.node.len(), &device.node));
-    devices.iter().for_each(|device| set_guid(device, CLONED));
-    let state = || devices.iter().map(|device| (content_hash(&device.image()), device.shown())).collect::<Vec<_>>();
-    let before = state();
-    let both = config(devices[0], "[\"cl-boot\"]");
-    let mut all = String::new();
-    for (name, variables) in [
-        ("two clones", vec![("LoaderDevicePartUUID", variable(CLONED))]),
-        ("a partition of no disk", vec![("LoaderDevicePartUUID", variable(STRANGE))]),
-        ("never committed", vec![("LoaderDevicePartUUID", Vec::new())]),
-        ("cut short", vec![("StubDevicePartUUID", variable(CLONED)[..40].to_vec())]),
-        ("4 MiB of a terminal's commands", vec![("LoaderDevicePartUUID", b"\x1b\0".repeat(2 << 20))]),
-    ] {
-        let output = boot_with_efi("apply", "", &variables, &both, &[]);
-        let lines = said(&output, &devices);
-        let lines = lines.replace(&devices[0].node, "[DISK 1]").replace(&devices[1].node, "[DISK 2]");
-        all += &format!("# {name}\n{lines}");
-    }
-    assert_eq!(state(), before);
-    snapbox::assert_data_eq!(all, snapbox::file!["../snapshots/firmware.txt"].raw());
-}
-
-#[test]
-fn the_only_disk_is_taken_with_a_warning_when_the_firmware_names_another_unless_it_should_have_booted() {
-    let (device, other) = (disk(&["lone-boot"]), disk(&["other"]));
-    set_guid(&device, LONE);
-    set_guid(&other, OTHER);
-    let config = config(&device, "[\"lone-boot\"]");
-    let variables = [("LoaderDevicePartUUID", variable(OTHER))];
-    // An anchor that is the EFI system partition is the one that the machine starts from.
-    assert!(tool("sgdisk", &["-t", "1:ef00", &device.node]).status.success());
-    let before = content_hash(&device.image());
-    let output = boot_with_efi("apply", "", &variables, &config, &[]);
-    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("the machine was not started from it"), "{}", text(&output.stderr));
-    assert_eq!(content_hash(&device.image()), before);
-
-    assert!(tool("sgdisk", &["-t", "1:8300", &device.node]).status.success());
-    let output = boot_with_efi("apply", "", &variables, &config, &[]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let warning = format!(
-        "warning: the machine was not started from this disk: LoaderDevicePartUUID names partition {OTHER} of {}\n",
-        other.node
-    );
-    assert!(text(&output.stderr).contains(&warning), "{}", text(&output.stderr));
-    // Not at every boot.
-    assert!(!text(&boot_with_efi("apply", "", &variables, &config, &[]).stderr).contains("not started"));
-    // And nothing that need not be decided stops one.
-    assert!(tool("sgdisk", &["-t", "1:ef00", &device.node]).status.success());
-    let output = boot_with_efi("apply", "", &variables, &config, &[]);
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
-}
-
-/// `apply`, as soon as it says that it waits for this.
-pub fn waiting(config: &Path, what: &str) -> std::process::Child {
-    use std::io::Read;
-    let mut child = program().args(["apply", "-c"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    while !said.contains(what) {
-        let mut byte = [0];
-        child.stderr.as_mut().unwrap().read_exact(&mut byte).unwrap_or_else(|_| panic!("{said}"));
-        said.push(char::from(byte[0]));
-    }
-    child
-}
-
-#[test]
-fn a_disk_that_appears_late_is_waited_for() {
-    let patient = |wish: &str| {
-        let bench = tempfile::tempdir().unwrap();
-        let config = bench.path().join("makeroom.toml");
-        let boot_disk = format!("[boot-disk]\nallow-loop=true\nwait=\"60s\"\n{wish}\n");
-        fs::write(&config, boot_disk + "[[partition]]\nlabel=\"wished\"\ntype=\"linux-generic\"\nsize-max=\"10M\"\n")
-            .unwrap();
-        (bench, config)
-    };
-    let (_bench, config) = patient("labels=[\"slow-boot\"]");
-    let run = waiting(&config, "for the boot disk");
-    let _unrelated = disk(&["slow-other"]);
-    let device = disk(&["slow-boot"]);
-    let output = run.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(labels_of(&device), ["slow-boot", "wished"]);
-
-    // By a path that is not there yet, either.
-    let (bench, config) = patient("device=\"@\"");
-    let link = bench.path().join("by-path");
-    fs::write(&config, fs::read_to_string(&config).unwrap().replace('@', link.to_str().unwrap())).unwrap();
-    let run = waiting(&config, "for the boot disk");
-    let device = disk(&["slow-boot"]);
-    std::os::unix::fs::symlink(&device.node, &link).unwrap();
-    fs::write(format!("/sys/block/{}/uevent", device.name()), "change").unwrap();
-    let output = run.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(labels_of(&device), ["slow-boot", "wished"]);
-}
-
-#[test]
-fn a_twin_on_a_slower_bus_is_seen_although_the_first_disk_has_all_labels() {
-    let device = disk(&["alone-boot"]);
-    let config = device.config(&fs::read_to_string(config(&device, "[\"alone-boot\"]")).unwrap().replace("1s", "30s"));
-    let before = (content_hash(&device.image()), device.shown());
-    let run = waiting(&config, "until no more disks appear");
-    let twin = disk(&["alone-boot"]);
-    let output = run.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
-    // Not only just before the first write.
-    assert!(text(&output.stderr).contains("error: 2 disks carry every label"), "{}", text(&output.stderr));
-    assert_eq!((content_hash(&device.image()), device.shown()), before);
-    drop(twin);
-    // Nothing of that where nothing is missing.
-    assert!(device.run("apply", &config).status.success());
-    let output = boot("apply", "", &config, &[]);
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
-}
-
-#[test]
-fn a_partition_that_the_firmware_names_is_waited_for_only_when_something_is_missing() {
-    let device = disk(&["wait-boot"]);
-    let config = config(&device, "[\"wait-boot\"]");
-    let variables = [("LoaderDevicePartUUID", variable(STRANGE))];
-    let run = || boot_with_efi("apply", "", &variables, &config, &[]);
-    let output = run();
-    assert!(
-        text(&output.stderr).contains("makeroom: waiting up to 1.0 s for the boot disk"),
-        "{}",
-        text(&output.stderr)
-    );
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let output = run();
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
-}
-
-/// At every boot each disk of the machine is looked at: what that costs for one that is not the boot disk.
-#[test]
-fn each_further_disk_costs_at_most_12_system_calls_and_40_kib() {
-    let device = disk(&["cost-boot"]);
-    let config = config(&device, "[\"cost-boot\"]");
-    assert!(device.run("apply", &config).status.success());
-    let blank = Device::with_builder(&Builder { partitions: Vec::new(), ..Builder::new(512, 32) }, 64 * MIB);
-    File::options().write(true).open(&blank.node).unwrap().write_all_at(&vec![0; MIB as usize], 0).unwrap();
-    let torn = disk(&["cost-other"]);
-    File::options().write(true).open(&torn.node).unwrap().write_all_at(&[0xff; 512], 512).unwrap();
-    let others = [disk(&["cost-other"]), blank, torn];
-    let trace = device.directory.path().join("trace");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-o"]).arg(&trace).arg(traceable()).args(["apply", "-c"]).arg(&config);
-    let output = strace.env_remove("JOURNAL_STREAM").output().unwrap();
-    assert!(text(&output.stdout).ends_with("nothing is missing\n"), "{}", text(&output.stderr));
-    let trace = fs::read_to_string(&trace).unwrap();
-    for (other, what) in others.iter().zip(["a table", "nothing", "a damaged table"]) {
-        let is_its_own = |line: &&str| {
-            line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == other.name())
-                && !line.contains("getdents")
-        };
-        let calls: Vec<&str> = trace.lines().filter(is_its_own).collect();
-        let read = |line: &&str| line.contains("read").then(|| line.rsplit("= ").next()?.trim().parse::<u64>().ok())?;
-        let bytes: u64 = calls.iter().filter_map(read).sum();
-        println!("a further disk with {what}: {} system calls, {bytes} bytes", calls.len());
-        assert!(!calls.is_empty() && bytes > 0);
-        assert!(calls.len() <= 12 && bytes <= 40 << 10, "{what}: {bytes} bytes, {}", calls.join("\n"));
-    }
-}
-
-/// System calls and bytes read that have to do with one of `disks`, of a boot at which nothing is missing.
-fn cost_of_boot(config: &Path, disks: &[Device]) -> (usize, u64) {
-    let trace = config.with_file_name("trace");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-o"]).arg(&trace).arg(traceable()).args(["apply", "-c"]).arg(config);
-    let output = strace.env_remove("JOURNAL_STREAM").output().unwrap();
-    assert!(text(&output.stdout).ends_with("nothing is missing\n"), "{}", text(&output.stderr));
-    let trace = fs::read_to_string(&trace).unwrap();
-    let words = |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_owned).collect::<Vec<_>>();
-    let is_theirs = |line: &&str| words(line).iter().any(|word| disks.iter().any(|disk| disk.name() == word));
-    let calls: Vec<&str> = trace.lines().filter(|line| !line.contains("getdents")).filter(is_theirs).collect();
-    let read = |line: &&str| line.contains("read").then(|| line.rsplit("= ").next()?.trim().parse::<u64>().ok())?;
-    (calls.len(), calls.iter().filter_map(read).sum())
-}
-
-/// Bytes that a search has in use at the most.
-fn memory_of_search(label: &str) -> u64 {
-    let search = Search::new(BootDisk { labels: vec![label.to_owned()], allow_loop: true, ..BootDisk::default() });
-    let found = || assert!(search.find(None, &mut |_| true).is_ok());
-    usage(found).peak
-}
-
-/// One of the disks is the one; the others have a table, and lack its label. The memory is that for all disks of the
-/// machine, which other tests have, too: what is kept of one that is not meant is less than its table.
-#[test]
-fn sixteen_disks_cost_no_more_each_than_two() {
-    let mut disks = vec![disk(&["scale-boot"])];
-    let config = config(&disks[0], "[\"scale-boot\"]");
-    assert!(disks[0].run("apply", &config).status.success());
-    let mut costs = Vec::new();
-    for count in [1, 2, 4, 8, 16] {
-        disks.resize_with(count, || disk(&["scale-other"]));
-        costs.push((count, cost_of_boot(&config, &disks), memory_of_search("scale-boot")));
-    }
-    println!("disks, (system calls, bytes read), bytes at the most: {costs:?}");
-    let [(_, one, memory), (_, two, _), ..] = costs[..] else { unreachable!() };
-    for (count, (calls, bytes), most) in costs {
-        let others = count - 1;
-        assert!(most <= memory + others as u64 * (4 << 10) + (16 << 10), "{count} disks: {most} bytes");
-        assert_eq!((calls, bytes), (one.0 + others * (two.0 - one.0), one.1 + others as u64 * (two.1 - one.1)));
-    }
-}
-
-#[test]
-fn an_anchor_on_each_of_two_disks_is_no_disk_and_of_three_the_one_with_its_own_guid_is_taken() {
-    let split = [disk(&["split-boot"]), disk(&["split-store"])];
-    let output = boot("apply", "", &config(&split[0], "[\"split-boot\", \"split-store\"]"), &[]);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(69), "{stderr}");
-    for (device, lacks) in split.iter().zip(["split-store", "split-boot"]) {
-        let line = format!("  {} (64.0 MiB): no partition \"{lacks}\"\n", device.node);
-        assert!((stderr.clone() + "\n").contains(&line), "{stderr}");
-    }
-    let three = [disk(&["three-boot"]), disk(&["three-boot"]), disk(&["three-boot"])];
-    set_guid(&three[1], OWN);
-    let config = config(&three[0], "[\"three-boot\"]");
-    let clones = three[0].image();
-    let before = [content_hash(&clones), content_hash(&three[2].image())];
-    // The GUID that both clones have, which the builder gave them.
-    let cloned = [("LoaderDevicePartUUID", variable("74726170-7469-6f69-6e20-6e6f20303031"))];
-    assert_eq!(boot_with_efi("apply", "", &cloned, &config, &[]).status.code(), Some(69));
-    let own = [("LoaderDevicePartUUID", variable(OWN))];
-    let output = boot_with_efi("apply", "", &own, &config, &[]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(labels_of(&three[1]), ["three-boot", "wished"]);
-    assert_eq!([content_hash(&clones), content_hash(&three[2].image())], before);
 }
 
 #[test]
