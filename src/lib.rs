@@ -187,7 +187,7 @@ fn checked(config: &Config, report: &mut Report) -> String {
     let declares = if labels.is_empty() { "nothing".to_owned() } else { labels.join(", ") };
     let tools = tools_of(config).join(", ");
     let needs = if tools.is_empty() { tools } else { format!("; needs {tools}") };
-    let sources: Vec<String> = config.sources().map(|path| text::escape(&path.to_string_lossy())).collect();
+    let sources: Vec<String> = config.sources().map(|path| path.display().to_string()).collect();
     format!("{} is valid: it declares {declares}{needs}", sources.join(" with "))
 }
 
@@ -197,7 +197,7 @@ fn tools_of(config: &Config) -> Vec<String> {
     let mut tools: Vec<&str> = formats.chain(config.boot_disk.links.then_some(tools::UDEVADM)).collect();
     tools.sort_unstable();
     tools.dedup();
-    let path = |tool: &str| config.tool(tool).map_or(tool.to_owned(), |path| text::escape(&path.to_string_lossy()));
+    let path = |tool: &str| config.tool(tool).map_or(tool.to_owned(), |path| path.display().to_string());
     tools.into_iter().map(path).collect()
 }
 

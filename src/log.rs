@@ -1,12 +1,13 @@
 //! Log lines, to stderr: with a level prefix `<N>` when the journal reads it (sd-daemon(3)), else as plain text. In an
 //! initrd also to the kernel's log, which every console shows: the line that ends a run, and all lines where neither
-//! a journal nor a terminal would show them.
+//! a journal nor a terminal would show them. Nothing in them acts on what shows them.
 //!
 //! The results of a command are not log lines: they go to stdout.
 
 use std::io::Write;
 
 use crate::kernel;
+use crate::text::printable;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Logger {
@@ -40,7 +41,7 @@ impl Log for Logger {
             Level::Info => (6, ""),
             Level::Debug | Level::Trace => (7, ""),
         };
-        let text = record.args().to_string();
+        let text = printable(&record.args().to_string());
         let lines: String = match self.journal {
             // The journal reads a prefix per line; without one a line would have the default level.
             true => text.lines().map(|line| format!("<{priority}>{line}\n")).collect(),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use makeroom::cli::{self, Command, HELP, Invocation, Request};
 use makeroom::error::{Error, Exit};
 use makeroom::report::{Outcome, Report};
+use makeroom::text::printable;
 
 fn main() -> ExitCode {
     let result = match cli::parse(std::env::args_os().skip(1)) {
@@ -42,7 +43,7 @@ fn run(invocation: &Invocation) -> ExitCode {
                 Command::Apply if report.is_idle() && !invocation.verbose => String::new(),
                 _ => report.text(wants_unicode()),
             };
-            print(&format!("{text}{message}\n"), message)
+            print(&printable(&format!("{text}{message}\n")), message)
         }
         (Err(_), false) => Ok(()),
     };

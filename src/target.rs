@@ -15,7 +15,6 @@ use crate::error::Error;
 use crate::report::Report;
 use crate::table::copies::Table;
 use crate::table::gpt;
-use crate::text;
 
 pub fn names_an_image(invocation: &Invocation) -> bool {
     let is_device = |path: &PathBuf| matches!(open::kind(path), Ok(Kind::BlockDevice(_)));
@@ -37,7 +36,7 @@ pub fn find_disk(
     report: &mut Report,
 ) -> Result<Option<Found>, Error> {
     let named = |path: &PathBuf, how: &str| {
-        let evidence = vec![format!("{how}{}", text::escape(&path.to_string_lossy()))];
+        let evidence = vec![format!("{how}{}", path.display())];
         Found { path: path.clone(), evidence, candidates: Vec::new(), opened: None, warning: None }
     };
     if let Some(path) = &invocation.disk {

@@ -3,11 +3,25 @@
 /// Escapes what would act on a terminal instead of being shown: control characters and the
 /// invisible direction marks, which can make a label look like another.
 pub fn escape(text: &str) -> String {
-    let hidden = |c: char| {
+    replace_hidden(text, |c| c.escape_unicode().to_string())
+}
+
+/// The same in JSON, where they are in strings only.
+pub fn escape_json(json: &str) -> String {
+    replace_hidden(json, |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+fn replace_hidden(text: &str, escaped: fn(char) -> String) -> String {
+    let is_hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+    text.chars().map(|c| if is_hidden(c) { escaped(c) } else { c.to_string() }).collect()
+}
+
+/// What may go to a console whole: its lines stay lines.
+pub fn printable(text: &str) -> String {
+    text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
 /// The candidate that `word` most likely was meant to be, when one is near enough to be worth naming.
@@ -61,6 +75,7 @@ mod tests {
     #[test]
     fn nothing_that_acts_on_a_terminal_gets_through() {
         assert_eq!(escape("a\x1b[2J\u{202e}\u{e9}"), "a\\u{1b}[2J\\u{202e}\u{e9}");
+        assert_eq!(printable("a\r\n\n\u{7}b\n"), "a\\u{d}\n\n\\u{7}b\n");
         assert_eq!(cut("abcdef", 4), "abc~");
         assert_eq!(cut("abcd", 4), "abcd");
     }

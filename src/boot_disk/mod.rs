@@ -147,7 +147,7 @@ impl Search {
     /// What there is to find at this moment, and whether more disks could change it.
     fn find_now(&self, is_settled: &mut dyn FnMut(&Opened) -> bool) -> (Answer, Certainty) {
         if let Some(device) = &self.wish.device {
-            let evidence = vec![format!("device = \"{}\" in [boot-disk]", escape(&device.to_string_lossy()))];
+            let evidence = vec![format!("device = \"{}\" in [boot-disk]", device.display())];
             let found = Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None, warning: None };
             let certainty = if kernel::is_there(device) { Certainty::Certain } else { Certainty::Awaited };
             return (Ok(found), certainty);

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use crate::filesystem::Content;
 use crate::partition_type::Architecture;
-use crate::text;
 use crate::units::{Guid, KIB, Label, MIB};
 use place::Source;
 
@@ -162,7 +161,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/makeroom.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file could not be read at all.
-    #[error("cannot read the configuration {}: {reason}; --config names another", shown(path))]
+    #[error("cannot read the configuration {}: {reason}; --config names another", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -170,13 +169,13 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// More than [`MAX_FILE_SIZE`].
-    #[error("{} is larger than {MAX_FILE_SIZE} bytes: that is not a makeroom configuration", shown(path))]
+    #[error("{} is larger than {MAX_FILE_SIZE} bytes: that is not a makeroom configuration", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
     /// A directory of definitions that is named and cannot be listed.
-    #[error("cannot read the definitions in {}: {reason}; name the directory that has the *.conf files", shown(path))]
+    #[error("cannot read the definitions in {}: {reason}; name the directory that has the *.conf files", path.display())]
     NoDirectory {
         /// The directory.
         path: PathBuf,
@@ -184,7 +183,7 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// A definition or a drop-in could not be read.
-    #[error("cannot read {}: {reason}; a definition that nobody wants is empty, or a link to /dev/null", shown(path))]
+    #[error("cannot read {}: {reason}; a definition that nobody wants is empty, or a link to /dev/null", path.display())]
     UnreadableDefinition {
         /// The file.
         path: PathBuf,
@@ -192,7 +191,7 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// More than [`MAX_FILES`].
-    #[error("{}: there are more than {MAX_FILES} definitions and drop-ins: are these for one disk?", shown(path))]
+    #[error("{}: there are more than {MAX_FILES} definitions and drop-ins: are these for one disk?", path.display())]
     TooManyFiles {
         /// The first that is too much.
         path: PathBuf,
@@ -204,7 +203,7 @@ pub enum Error {
     )]
     Nothing,
     /// A mistake at one place of the file, with the line it is in.
-    #[error("{}:{line}:{column}: {message}{excerpt}", shown(path))]
+    #[error("{}:{line}:{column}: {message}{excerpt}", path.display())]
     At {
         /// The file.
         path: PathBuf,
@@ -269,14 +268,9 @@ pub fn read_definitions(
     let Some(file) = file else {
         return Ok(Config { partitions, warnings, ..Config::default() });
     };
-    let place = definitions.first().map_or("--definitions".to_owned(), |first| shown(&first.file.path));
+    let place = definitions.first().map_or("--definitions".to_owned(), |first| first.file.path.display().to_string());
     let defined = toml::Defined { partitions, place };
     let mut config = toml::parse(Source::new(&file.path, &file.content)?, surroundings.architecture, Some(defined))?;
     config.warnings.splice(0..0, warnings);
     Ok(config)
-}
-
-/// A path for people.
-fn shown(path: &Path) -> String {
-    text::escape(&path.to_string_lossy())
 }

@@ -63,7 +63,7 @@ impl Place<'_> {
     /// `FILE:LINE`, to name it in a sentence.
     pub fn show(&self) -> String {
         let (line, _) = line_and_column(self.source.text, self.start());
-        format!("{}:{line}", super::shown(self.source.path))
+        format!("{}:{line}", self.source.path.display())
     }
 
     fn start(&self) -> usize {

@@ -8,7 +8,7 @@ use super::place::{Placed, Result, Source};
 use super::specifiers::{Use, expanded};
 use super::syntax::{Assignment, assignments, words};
 use super::wish::{self, Wish, Words};
-use super::{Declared, Definition, MAX_WEIGHT, Surroundings, shown};
+use super::{Declared, Definition, MAX_WEIGHT, Surroundings};
 use crate::filesystem::{Directory, Format};
 use crate::partition_type;
 use crate::text;
@@ -27,7 +27,7 @@ pub(super) fn parse(
             warnings.push(format!(
                 "{}: without Label= a partition is known by its type, and any partition of the type linux-generic, such as \
                  a store of the image, is taken for this one; give it a Label=",
-                shown(&definition.file.path)
+                definition.file.path.display()
             ));
         }
         wishes.push(wish);

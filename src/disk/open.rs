@@ -47,7 +47,7 @@ pub(super) fn pretended(path: &Path, actual: u64, wish: Option<u64>) -> Result<u
 #[allow(missing_docs)] // the sentences say it
 pub enum OpenError {
     /// Exit status 69.
-    #[error("there is no \"{}\"", path.display())]
+    #[error("there is no \"{}\": check the path, and whether the disk is connected", path.display())]
     NotFound { path: PathBuf },
     /// Exit status 69.
     #[error("{} is {kind}: give a disk, or an image file with --disk", path.display())]

@@ -18,6 +18,7 @@ use crate::partition_type::name_of;
 use crate::plan::{New, Plan};
 use crate::table::Partition;
 use crate::table::copies::{Backup, Primary, Table};
+use crate::text::escape_json;
 use crate::units::{Guid, Label};
 
 /// Everything there is to say about a run. The names are those of `--json`; sizes and places in bytes.
@@ -318,7 +319,9 @@ impl Report {
     /// The JSON form, one line.
     pub fn json(&self) -> String {
         // Strings and numbers only: there is nothing that could fail to be written as JSON.
-        serde_json::to_string(self).expect("a report can always be JSON") + "\n"
+        let json = serde_json::to_string(self).expect("a report can always be JSON");
+        // It may go to a console, too.
+        escape_json(&json) + "\n"
     }
 }
 

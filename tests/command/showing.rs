@@ -75,3 +75,37 @@ fn the_journal_gets_levels_and_a_terminal_does_not() {
         assert!(said.starts_with(expected), "{said}");
     }
 }
+
+/// Names of files, too: of what is not there, of what is no disk, and of what is planned and made.
+#[test]
+fn nothing_that_is_shown_acts_on_a_console() {
+    let bench = Bench::with_builder(&Builder::new(512, 64), GIB);
+    let odd = |name: &str| bench.directory.path().join(format!("\u{1b}[31m\r\u{9b}{name}"));
+    fs::rename(bench.image(), odd("card.img")).unwrap();
+    fs::create_dir(odd("directory")).unwrap();
+    fs::write(odd("makeroom.toml"), "[boot-disk]\nlabels=[\"boot\"]\n[[partition]]\nlabel=\"root\"\ntype=\"root\"\n")
+        .unwrap();
+    fs::write(odd("wrong.toml"), "[boot-disk]\nlabels=1\n").unwrap();
+    let path = |name: &str| odd(name).to_str().unwrap().to_owned();
+    for (line, code) in [
+        (["plan", "--disk", &path("card.img"), "--config", &path("makeroom.toml")], 0),
+        (["apply", "--disk", &path("card.img"), "--config", &path("makeroom.toml")], 0),
+        (["plan", "--disk", &path("nothing"), "--config", &path("makeroom.toml")], 69),
+        (["plan", "--disk", &path("directory"), "--config", &path("makeroom.toml")], 69),
+        (["plan", "--disk", &path("card.img"), "--json", &format!("--config={}", path("makeroom.toml"))], 0),
+        (["check", "--verbose", "--verbose", "--config", &path("makeroom.toml")], 0),
+        (["check", "--verbose", "--verbose", "--config", &path("wrong.toml")], 78),
+        (["check", "--verbose", "--verbose", "--definitions", &path("nothing")], 78),
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_makeroom"));
+        let output = program.args(line).env_remove("JOURNAL_STREAM").output().unwrap();
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{shown}");
+        let is_harmful = |char: char| char.is_control() && char != '\n';
+        assert!(shown.contains("[31m") && !shown.contains(is_harmful), "{shown:?}");
+        if line.contains(&"--json") {
+            let report: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(report["disk"]["node"], path("card.img"));
+        }
+    }
+}
