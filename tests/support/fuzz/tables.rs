@@ -358,8 +358,10 @@ impl Cut {
             Ok(seen) => assert!(seen == run.old || seen == new && whole(&card), "neither old nor new: {seen:?}"),
             Err(why) => assert!(linux::partitions(run.before).is_err(), "{why}"),
         }
-        // Without a primary, nobody knows any more where the backup of a card that grows is.
-        let grows = self.grown_by > 0 && linux::partitions(run.before).is_ok();
+        // Without a primary, nobody knows any more where the backup of a card that grows is; and one that names an end
+        // behind the card may name one on it when it has grown, and spare what is before that.
+        let own_end = u64::from_le_bytes(run.before.sector(1)[32..40].try_into().unwrap());
+        let grows = self.grown_by > 0 && linux::partitions(run.before).is_ok() && own_end < run.before.sectors;
         if grows {
             card.sectors = card.sectors.saturating_add(self.grown_by).min(u64::MAX / u64::from(card.sector_size));
         }
