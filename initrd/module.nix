@@ -142,6 +142,13 @@ let
           "Label"
           "Type"
         ];
+        # A "%M" taken as it stands would be a partition of another name.
+        expanded = filter (key: builtins.match ".*%.*" (toString (definition.${key} or "")) != null) [
+          "Label"
+          "MakeDirectories"
+          "Subvolumes"
+          "DefaultSubvolume"
+        ];
       in
       map (
         key:
@@ -151,6 +158,10 @@ let
         key:
         "systemd.repart.partitions.${name} has no ${key}, and makeroom knows partitions by their labels"
       ) missing
+      ++ map (
+        key:
+        "systemd.repart.partitions.${name}: ${key} has a specifier (%), which nobody expands here; write what it means"
+      ) expanded
     ) config.systemd.repart.partitions
   );
 

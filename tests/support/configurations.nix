@@ -336,4 +336,15 @@ in
       Encrypt = "tpm2";
     };
   };
+
+  repart-with-specifiers = fromRepart {
+    "10-root" = {
+      Type = "root";
+      Label = "%M-root";
+      MakeDirectories = [
+        "/a"
+        "/%o"
+      ];
+    };
+  };
 }
