@@ -9,6 +9,7 @@
 mod case;
 mod generator;
 mod model;
+mod rules;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
@@ -19,7 +20,8 @@ use std::process::Command;
 
 use case::{Case, Entry};
 use makeroom::units::Guid;
-use model::{OURS, Outcome, Refusal, outcome};
+use model::{Outcome, Refusal, outcome};
+use rules::OURS;
 use support::{program, text};
 use tally::Tally;
 
@@ -110,7 +112,7 @@ fn show(case: &Case, place: &Path, version: u32, [ours, theirs]: [&Outcome; 2]) 
         println!("{}", fs::read_to_string(file).unwrap().trim_end().replace('\n', " "));
     }
     println!("{}", fs::read_to_string(place.join("said")).unwrap().trim_end());
-    let [our_rules, their_rules] = [OURS.into(), model::theirs(version)].map(|rules| outcome(case, version, &rules));
+    let [our_rules, their_rules] = [OURS.into(), rules::theirs(version)].map(|rules| outcome(case, version, &rules));
     print("before", &Ok(case.partitions.clone()));
     print("makeroom", ours);
     print("its rules", &our_rules);

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::case::Case;
-use crate::model::{OURS, Outcome, Rule, outcome, theirs};
+use crate::model::{Outcome, outcome};
+use crate::rules::{self, OURS, Rule};
 
 /// Cases of each kind.
 pub struct Tally {
@@ -27,7 +28,7 @@ impl Tally {
 
     pub fn add(&mut self, number: u64, case: &Case, ours: &Outcome, theirs: &Outcome) {
         let said = |rules: &BTreeSet<Rule>| outcome(case, self.version, rules);
-        let base = crate::model::theirs(self.version);
+        let base = rules::theirs(self.version);
         for (who, rules, outcome) in [("systemd-repart", &base, theirs), ("makeroom", &OURS.into(), ours)] {
             if said(rules) != *outcome {
                 self.faults.push(format!("case {number}: {who} does not do what its rules say"));
@@ -46,7 +47,7 @@ impl Tally {
         let all = self.same + self.differences.values().map(|(count, _)| count).sum::<usize>();
         assert!(self.same * 100 >= all * LEAST_SAME, "{} of {all} are the same", self.same);
         let seen: BTreeSet<&Rule> = self.differences.keys().flatten().collect();
-        let known = theirs(self.version);
+        let known = rules::theirs(self.version);
         let unseen: Vec<&Rule> = OURS.iter().filter(|rule| !known.contains(rule) && !seen.contains(rule)).collect();
         assert!(unseen.is_empty(), "{unseen:?} explain nothing");
     }
