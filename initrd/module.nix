@@ -564,7 +564,10 @@ in
               builtins.attrValues config.systemd.repart.partitions
             )
           )
-          "boot.initrd.systemd.repart is enabled beside boot.initrd.makeroom for the same partitions: whichever runs first makes them. Set boot.initrd.systemd.repart.enable = false.";
+          "boot.initrd.systemd.repart is enabled beside boot.initrd.makeroom for the same partitions: whichever runs first makes them. Set boot.initrd.systemd.repart.enable = false."
+      ++
+        optional (config.boot.growPartition or false)
+          "boot.growPartition is enabled beside boot.initrd.makeroom: it lets the root partition grow while the system runs, into what makeroom has left free. Set boot.growPartition = false: what makeroom declares grows before it is mounted.";
 
     boot.initrd.supportedFilesystems = builtins.listToAttrs (
       map (name: {

@@ -281,6 +281,14 @@ in
     };
   };
 
+  grow-partition-beside = makeroom { partitions = [ root ]; } // {
+    boot.growPartition = true;
+    boot.initrd.makeroom = {
+      enable = true;
+      partitions = [ root ];
+    };
+  };
+
   # --- what fails ---
 
   scripted-initrd = withPartitions [ root ] // {
