@@ -22,8 +22,9 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+use std::{io, iter};
 
 use crate::disk::{AnnounceError, Disk, Growth, MakeError, NewPartition, Shown};
 use crate::honesty;
@@ -64,8 +65,8 @@ pub enum Action {
     Write {
         /// First sector.
         lba: u64,
-        /// Whole sectors.
-        bytes: Vec<u8>,
+        /// Whole sectors; shared, because the same zeros or the same array go to several places.
+        bytes: Rc<[u8]>,
         /// What they are, for the log.
         what: &'static str,
     },
@@ -302,10 +303,15 @@ fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
 fn clear_tails(table: &Table, plan: &Plan) -> Vec<Step> {
     let sector_size = table.source.header.sector().len() as u64;
     let mut steps = Vec::new();
-    for tail in plan.grown.iter().map(Grown::tail) {
-        let length = tail.size.min(MIB);
-        let zeros = vec![0; usize::try_from(length).unwrap_or_default()];
-        steps.push(write(Stage::Make, (tail.end() - length) / sector_size, &zeros, "zeros over the end of what grows"));
+    let length = |tail: &Extent| usize::try_from(tail.size.min(MIB)).unwrap_or_default();
+    let tails: Vec<Extent> = plan.grown.iter().map(Grown::tail).collect();
+    let longest = tails.iter().map(length).max().unwrap_or_default();
+    let zeros: Rc<[u8]> = iter::repeat_n(0, longest).collect();
+    for tail in tails {
+        let length = length(&tail);
+        let zeros = if length == longest { zeros.clone() } else { zeros[..length].into() };
+        let lba = (tail.end() - length as u64) / sector_size;
+        steps.push(write(Stage::Make, lba, zeros, "zeros over the end of what grows"));
     }
     steps.extend((!steps.is_empty()).then(|| flush(Stage::Make)));
     steps
@@ -336,7 +342,7 @@ fn primary(table: &Table) -> Vec<Step> {
     };
     let settled = without_detour(header).moved(Place { partition_entry_lba: table.home, ..end });
     let bring_home = [
-        write(stage, table.home, array, "the primary entry array"),
+        write(stage, table.home, &array[..], "the primary entry array"),
         flush(stage),
         write(stage, PRIMARY_LBA, settled.sector(), "the primary header"),
         flush(stage),
@@ -373,7 +379,7 @@ fn end(table: &Table) -> Vec<Step> {
         table
             .stale_backups
             .iter()
-            .map(|lba| write(Stage::End, *lba, &zeros, "zeros over an old backup header"))
+            .map(|lba| write(Stage::End, *lba, &zeros[..], "zeros over an old backup header"))
             .collect(),
     );
     epoch(
@@ -381,7 +387,7 @@ fn end(table: &Table) -> Vec<Step> {
             .mbr
             .stretched(table.end.alternate_lba)
             .iter()
-            .map(|mbr| write(Stage::End, 0, mbr, "the protective MBR"))
+            .map(|mbr| write(Stage::End, 0, &mbr[..], "the protective MBR"))
             .collect(),
     );
     steps
@@ -397,7 +403,7 @@ fn replace([backup, commit, home, settle]: [Stage; 4], table: &Table, copy: &Tab
         flush(backup),
         write(commit, PRIMARY_LBA, detour(&header, table.home, at_backup).sector(), "the primary header"),
         flush(commit),
-        write(home, table.home, &copy.array, "the primary entry array"),
+        write(home, table.home, &copy.array[..], "the primary entry array"),
         flush(home),
         write(settle, PRIMARY_LBA, header.moved(own).sector(), "the primary header"),
         flush(settle),
@@ -413,8 +419,8 @@ fn backup_copy(stage: Stage, table: &Table, header: &Header, array: &[u8]) -> Ve
     ]
 }
 
-fn write(stage: Stage, lba: u64, bytes: &[u8], what: &'static str) -> Step {
-    Step { stage, action: Action::Write { lba, bytes: bytes.to_vec(), what } }
+fn write(stage: Stage, lba: u64, bytes: impl Into<Rc<[u8]>>, what: &'static str) -> Step {
+    Step { stage, action: Action::Write { lba, bytes: bytes.into(), what } }
 }
 
 fn flush(stage: Stage) -> Step {

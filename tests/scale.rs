@@ -106,6 +106,8 @@ fn costs_of_plan(mut card: Card, wishes: &[Declared], is_idle: bool) -> Vec<Cost
     let mut asked = 0;
     let memory = usage(|| assert_eq!(observe_and_decide(&mut card, wishes, &mut asked).is_empty(), is_idle));
     assert!(!card.was_written());
+    // A MiB of zeros is for the ends of all.
+    assert!(memory.peak <= 2 * MIB, "{} bytes at the most", memory.peak);
     // LBA 0, both headers, the backup's once more, and both arrays, however full they are.
     assert_eq!(card.reads, (6, 4 * 512 + 2 * 256 * 128));
     // The planner once more, alone: in what the rest costs, something small would not be seen.
