@@ -209,14 +209,17 @@ pub fn carry_out(
         return Err(Error::Prepare(reason));
     }
     let mut written = false;
+    // Whether the table still has what a factory reset deletes: until the first header that names it no more.
+    let mut still_has = true;
     for Step { stage, action } in steps {
+        still_has &= *stage != Stage::Remove || !matches!(action, Action::Write { lba: PRIMARY_LBA, .. });
         log::debug!("{}: {}", stage.name(), describe(action));
         let (started, before) = (Instant::now(), disk.bytes_written());
         let carried_out = carry_out_one(disk, action, made, removed, &mut written);
         if carried_out.is_err() {
             // From the commit on, the table may have them: then the kernel shall, too.
             if *stage < Stage::Commit {
-                disk.abandon(*stage < Stage::Remove || removed.is_empty());
+                disk.abandon(still_has);
             }
             // What could not be written may be cached as if it had been: the next run in this boot must not see it.
             if let Err(reason) = disk.forget() {

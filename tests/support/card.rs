@@ -38,6 +38,8 @@ pub struct Card {
     pub broken: Option<Broken>,
     /// What a fake card does not hold, but the system's cache does.
     pub cache: BTreeMap<u64, Vec<u8>>,
+    /// Of a run that was abandoned, whether it said that the table still has what a factory reset deletes.
+    pub still_has: Option<bool>,
 }
 
 /// A card that says it has more sectors than the given ones.
@@ -80,6 +82,7 @@ impl Card {
             fake: None,
             broken: None,
             cache,
+            still_has: None,
         }
     }
 
@@ -235,6 +238,10 @@ impl Disk for Card {
 
     fn prepare(&mut self, _: &[NewPartition], _: &[u32]) -> Result<(), MakeError> {
         Ok(())
+    }
+
+    fn abandon(&mut self, still_has: bool) {
+        self.still_has = Some(still_has);
     }
 
     /// Clears both ends, then writes the stand-in for a file system.
