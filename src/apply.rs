@@ -266,7 +266,8 @@ fn grow(disk: &mut dyn Disk, growth: &Growth) -> Option<String> {
     let reason = disk.grow(growth).err()?;
     let (label, format, room) = (&growth.label, growth.superblock.format.name(), show_size(growth.extent.size));
     let size = show_size(growth.superblock.size);
-    Some(format!("{label}: its {format} stays at {size} of {room}: {reason}; the next boot tries again"))
+    let remedy = "the next boot tries again, unless grow-file-system is off";
+    Some(format!("{label}: its {format} stays at {size} of {room}: {reason}; {remedy}"))
 }
 
 fn describe(action: &Action) -> String {

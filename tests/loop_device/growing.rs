@@ -168,7 +168,7 @@ fn ext4_grows_where_the_kernel_lets_us() {
     } else {
         // What the kernel refuses stops no boot.
         let warning = "root: its ext4 stays at 128.0 MiB of 1019.0 MiB: growing it: Operation not permitted (os error 1); \
-                       the next boot tries again";
+                       the next boot tries again, unless grow-file-system is off";
         assert_eq!((warnings.as_slice(), &report["outcome"]["code"]), (&[warning.into()][..], &0.into()));
         assert_eq!(size_of(&device.partition(4), "ext4"), 128 * MIB);
     }
