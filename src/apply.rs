@@ -204,7 +204,9 @@ pub fn carry_out(
     removed: &[u32],
     done: &mut Vec<Done>,
 ) -> Result<(), Error> {
-    if let Err(reason) = disk.prepare(made, removed) {
+    let shown =
+        steps.iter().find_map(|step| if let Action::Announce(shown) = &step.action { Some(&shown[..]) } else { None });
+    if let Err(reason) = disk.prepare(made, removed, shown.unwrap_or_default()) {
         disk.abandon(true);
         return Err(Error::Prepare(reason));
     }

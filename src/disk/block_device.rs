@@ -119,14 +119,22 @@ impl BlockDevice {
         &self.node
     }
 
-    /// Lets the kernel have a new partition, with nothing left in its way from a run that was stopped in this boot.
-    fn add(&mut self, partition: &NewPartition) -> Result<(), MakeError> {
-        let io_error = |action| move |reason| MakeError::io(partition, action, reason);
-        for other in self.kernel.partitions().map_err(io_error("reading the kernel's partitions"))? {
-            if other.number == partition.number || other.extent.overlaps(&partition.extent) {
-                self.remove_leftover(partition, other)?;
+    /// Removes what the kernel shows where a partition that is new or grows will be, and no table has: from a run that was
+    /// stopped in this boot, or of another program.
+    fn clear_the_way(&mut self, wanted: &Shown, is_new: bool) -> Result<(), MakeError> {
+        let all = self.kernel.partitions();
+        for other in all.map_err(|reason| MakeError::io(&wanted.label, "reading the kernel's partitions", reason))? {
+            let is_itself = !is_new && shown::is_same(&other, wanted);
+            if !is_itself && shown::is_in_the_way(&other, wanted) {
+                self.remove_leftover(&wanted.label, other)?;
             }
         }
+        Ok(())
+    }
+
+    /// Lets the kernel have a new partition.
+    fn add(&mut self, partition: &NewPartition) -> Result<(), MakeError> {
+        let io_error = |action| move |reason| MakeError::io(&partition.label, action, reason);
         let (number, extent) = (partition.number, partition.extent);
         add_partition(&self.readable, number, extent).map_err(io_error("telling the kernel of it"))?;
         let open = |added: KernelPartition| kernel::open(&added.node, true).map(|file| (added.node, file));
@@ -134,7 +142,7 @@ impl BlockDevice {
             Ok((node, file)) => self.added.push(Added { number, node, file }),
             Err(reason) => {
                 remove_partition(&self.readable, number).map_err(io_error("taking it back"))?;
-                return Err(MakeError::io(partition, "opening its device node", reason));
+                return Err(MakeError::io(&partition.label, "opening its device node", reason));
             }
         }
         Ok(())
@@ -156,11 +164,10 @@ impl BlockDevice {
     }
 
     /// What the kernel shows in a place where no table has anything.
-    fn remove_leftover(&mut self, partition: &NewPartition, leftover: KernelPartition) -> Result<(), MakeError> {
+    fn remove_leftover(&mut self, label: &Label, leftover: KernelPartition) -> Result<(), MakeError> {
         let node = leftover.node.display().to_string();
         match remove_partition(&self.readable, leftover.number) {
             Ok(()) => {
-                let label = &partition.label;
                 log::info!(
                     "the kernel has shown {node} where {label} will be, perhaps since a run was stopped: removed"
                 );
@@ -168,9 +175,9 @@ impl BlockDevice {
                 Ok(())
             }
             Err(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
-                Err(MakeError::InUse { label: partition.label.clone(), node })
+                Err(MakeError::InUse { label: label.clone(), node })
             }
-            Err(reason) => Err(MakeError::io(partition, "removing what an earlier run left in the kernel", reason)),
+            Err(reason) => Err(MakeError::io(label, "removing what an earlier run left in the kernel", reason)),
         }
     }
 
@@ -178,9 +185,10 @@ impl BlockDevice {
         let added = self.added.iter_mut().find(|added| added.number == partition.number);
         let Added { node, file, .. } = added.expect("it has just been made");
         // A kernel may mount nothing that anybody has open for writing (CONFIG_BLK_DEV_WRITE_MOUNTED).
-        *file = kernel::open(node, false).map_err(|reason| MakeError::io(partition, "opening it again", reason))?;
+        *file =
+            kernel::open(node, false).map_err(|reason| MakeError::io(&partition.label, "opening it again", reason))?;
         directories::make(partition, mkfs, node)?;
-        file.sync_all().map_err(|reason| MakeError::io(partition, "flushing its directories", reason))
+        file.sync_all().map_err(|reason| MakeError::io(&partition.label, "flushing its directories", reason))
     }
 
     fn find(&self, number: u32) -> io::Result<Option<KernelPartition>> {
@@ -287,9 +295,12 @@ impl Disk for BlockDevice {
 
     /// The kernel gets the new partitions here and not only in `make`: whatever it refuses is a refusal before the
     /// first write.
-    fn prepare(&mut self, new: &[NewPartition], removed: &[u32]) -> Result<(), MakeError> {
+    fn prepare(&mut self, new: &[NewPartition], removed: &[u32], table: &[Shown]) -> Result<(), MakeError> {
         self.check_make(new)?;
         self.forget_partitions(removed)?;
+        for wanted in table.iter().filter(|wanted| wanted.has_changed) {
+            self.clear_the_way(wanted, new.iter().any(|new| new.number == wanted.number))?;
+        }
         for partition in new {
             self.add(partition)?;
         }
@@ -303,7 +314,7 @@ impl Disk for BlockDevice {
         };
         for partition in new {
             clear_ends(&added(partition).file, partition.extent)
-                .map_err(|reason| MakeError::io(partition, "clearing its ends", reason))?;
+                .map_err(|reason| MakeError::io(&partition.label, "clearing its ends", reason))?;
         }
         let job =
             |partition| Some(Job { partition, mkfs: partition.mkfs.as_ref()?, node: added(partition).node.clone() });
@@ -312,7 +323,7 @@ impl Disk for BlockDevice {
         for partition in new {
             // Opened before the tool ran, so that an error in writing what it left in the cache is not missed.
             let synced = added(partition).file.sync_all();
-            synced.map_err(|reason| MakeError::io(partition, "flushing its file system", reason))?;
+            synced.map_err(|reason| MakeError::io(&partition.label, "flushing its file system", reason))?;
         }
         for partition in new {
             if let Some(mkfs) = directories::wanted(partition) {

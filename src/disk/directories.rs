@@ -19,7 +19,7 @@ pub fn check(new: &[NewPartition]) -> Result<(), MakeError> {
         let (label, format) = (&partition.label, mkfs.format.name());
         mount::check(format).map_err(|reason| match reason.raw_os_error() {
             Some(mount::NO_SUCH_KIND) => MakeError::NotMountable { label: label.clone(), format },
-            _ => MakeError::io(partition, "asking the kernel for its file system", reason),
+            _ => MakeError::io(&partition.label, "asking the kernel for its file system", reason),
         })?;
     }
     Ok(())
@@ -27,7 +27,7 @@ pub fn check(new: &[NewPartition]) -> Result<(), MakeError> {
 
 /// Makes the directories of one new file system. All is on the medium when this returns, and the device free again.
 pub fn make(partition: &NewPartition, mkfs: &Mkfs, node: &Path) -> Result<(), MakeError> {
-    let failed = |action| move |reason| MakeError::io(partition, action, reason);
+    let failed = |action| move |reason| MakeError::io(&partition.label, action, reason);
     let mounted = Mounted::new(mkfs.format.name(), node).map_err(failed("mounting it to make its directories"))?;
     let mut read_only = Vec::new();
     for directory in &mkfs.directories {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::disk::directories;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
-use crate::disk::{Disk, MakeError, NewPartition, SECTOR_SIZES};
+use crate::disk::{Disk, MakeError, NewPartition, SECTOR_SIZES, Shown};
 use crate::kernel;
 use crate::units::Extent;
 
@@ -137,7 +137,7 @@ impl Disk for Image {
     }
 
     /// A sparse file beside the image for each file system, without a name.
-    fn prepare(&mut self, new: &[NewPartition], _removed: &[u32]) -> Result<(), MakeError> {
+    fn prepare(&mut self, new: &[NewPartition], _removed: &[u32], _table: &[Shown]) -> Result<(), MakeError> {
         self.check_make(new)?;
         let formatted = new.iter().filter(|partition| partition.mkfs.is_some());
         let sparse_file = |partition: &NewPartition| {
@@ -148,7 +148,7 @@ impl Disk for Image {
         };
         let action = "making a temporary file beside the image";
         let files = formatted
-            .map(|partition| sparse_file(partition).map_err(|reason| MakeError::io(partition, action, reason)));
+            .map(|partition| sparse_file(partition).map_err(|reason| MakeError::io(&partition.label, action, reason)));
         self.sparse_files = files.collect::<Result<_, _>>()?;
         Ok(())
     }
@@ -156,7 +156,8 @@ impl Disk for Image {
     /// Each file system is made in its sparse file, and what the tool wrote is copied in.
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
         for partition in new {
-            self.clear(partition.extent).map_err(|reason| MakeError::io(partition, "clearing its area", reason))?;
+            self.clear(partition.extent)
+                .map_err(|reason| MakeError::io(&partition.label, "clearing its area", reason))?;
         }
         let formatted: Vec<_> = new.iter().filter_map(|new| Some((new, new.mkfs.as_ref()?))).collect();
         let (files, nodes): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sparse_files).into_iter().unzip();
@@ -165,8 +166,9 @@ impl Disk for Image {
         let jobs: Vec<Job> = jobs.collect();
         mkfs::run_all(&jobs, None)?;
         for (file, job) in files.iter().zip(&jobs) {
-            copy_data(file, &self.file, job.partition.extent)
-                .map_err(|reason| MakeError::io(job.partition, "copying the file system into the image", reason))?;
+            copy_data(file, &self.file, job.partition.extent).map_err(|reason| {
+                MakeError::io(&job.partition.label, "copying the file system into the image", reason)
+            })?;
         }
         Ok(())
     }

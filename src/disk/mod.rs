@@ -59,9 +59,9 @@ pub trait Disk {
         Ok(())
     }
 
-    /// Gets ready what `make` will need, and fails where `make` would be refused it, or one of `removed` is in use. Called
-    /// before the first write; writes nothing itself.
-    fn prepare(&mut self, new: &[NewPartition], removed: &[u32]) -> Result<(), MakeError>;
+    /// Gets ready what `make` will need, and fails where `make` would be refused it, where one of `removed` is in use, or
+    /// what the kernel shows in the way of `table`, as it will be. Called before the first write; writes nothing itself.
+    fn prepare(&mut self, new: &[NewPartition], removed: &[u32], table: &[Shown]) -> Result<(), MakeError>;
 
     /// Makes the file systems of new partitions, which no table mentions yet, so that a cut leaves no trace of
     /// them. Writes inside their extents only, and leaves nothing of what the first and last MiB held before.
@@ -316,7 +316,7 @@ pub enum MakeError {
 }
 
 impl MakeError {
-    fn io(partition: &NewPartition, action: &'static str, reason: io::Error) -> MakeError {
-        MakeError::Io { label: partition.label.clone(), action, reason }
+    fn io(label: &Label, action: &'static str, reason: io::Error) -> MakeError {
+        MakeError::Io { label: label.clone(), action, reason }
     }
 }

@@ -51,18 +51,25 @@ enum Change<'a> {
 fn changes<'a>(shown: &[KernelPartition], table: &[&'a Shown]) -> Vec<Change<'a>> {
     let is_shown = |wanted: &&&Shown| shown.iter().any(|shown| is_as_wanted(shown, wanted));
     let wrong: Vec<&Shown> = table.iter().filter(|wanted| !is_shown(wanted)).copied().collect();
-    let is_same = |shown: &KernelPartition, wanted: &Shown| {
-        wanted.number == shown.number && wanted.extent.start == shown.extent.start
-    };
     let (resized, added): (Vec<&Shown>, Vec<&Shown>) =
         wrong.iter().partition(|wanted| shown.iter().any(|shown| is_same(shown, wanted)));
-    let is_in_the_way = |shown: &&KernelPartition| {
-        let is_by = |wanted: &&Shown| wanted.number == shown.number || wanted.extent.overlaps(&shown.extent);
-        wrong.iter().any(is_by) && !resized.iter().any(|wanted| wanted.number == shown.number)
+    let goes = |shown: &&KernelPartition| {
+        wrong.iter().any(|wanted| is_in_the_way(shown, wanted))
+            && !resized.iter().any(|wanted| wanted.number == shown.number)
     };
-    let removed = shown.iter().filter(is_in_the_way).map(|shown| Change::Remove(shown.number));
+    let removed = shown.iter().filter(goes).map(|shown| Change::Remove(shown.number));
     let (resized, added) = (resized.iter().copied().map(Change::Resize), added.iter().copied().map(Change::Add));
     removed.chain(resized).chain(added).collect()
+}
+
+/// Whether it only gets another size.
+pub fn is_same(shown: &KernelPartition, wanted: &Shown) -> bool {
+    (shown.number, shown.extent.start) == (wanted.number, wanted.extent.start)
+}
+
+/// Whether the kernel would not take it beside this.
+pub fn is_in_the_way(shown: &KernelPartition, wanted: &Shown) -> bool {
+    wanted.number == shown.number || wanted.extent.overlaps(&shown.extent)
 }
 
 fn is_as_wanted(shown: &KernelPartition, wanted: &Shown) -> bool {

@@ -33,8 +33,7 @@ impl Report {
 
     /// The outcome of a run that found nothing missing and something that it could not or would not mend.
     pub fn tolerate(&mut self, reason: &impl ToString) -> String {
-        self.warnings
-            .push(format!("Linux reads the table, so the boot goes on, but it stays as it is: {}", reason.to_string()));
+        self.warnings.push(format!("Linux reads the table, so the boot goes on, but: {}", reason.to_string()));
         "nothing is missing".to_owned()
     }
 

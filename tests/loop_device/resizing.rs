@@ -2,6 +2,9 @@
 
 use crate::*;
 
+use makeroom::kernel::calls::add_partition;
+use makeroom::units::Extent;
+
 /// An appliance with xfs, which every kernel that mounts it can grow, after its first boot, on a card that has become
 /// larger since; and its configuration.
 fn moved_to_a_larger_card() -> (Device, PathBuf) {
@@ -60,6 +63,28 @@ fn a_mounted_partition_grows_and_stays_mounted() {
     assert!(place(&device, 4).1 > before.1 + GIB);
     held.write_all_at(b"still there", 0).unwrap();
     held.sync_all().unwrap();
+}
+
+/// As another program leaves it that deletes a partition from the table and cannot tell the kernel.
+#[test]
+fn what_is_in_use_where_a_partition_would_grow_is_not_written_over() {
+    if is_emulated() {
+        return;
+    }
+    let (device, config) = moved_to_a_larger_card();
+    let (start, size) = place(&device, 4);
+    let disk = File::open(&device.node).unwrap();
+    add_partition(&disk, 9, Extent { start: start + size + 8 * MIB, size: MIB }).unwrap();
+    let held = File::open(device.partition(9)).unwrap();
+    tool("sync", &[]);
+    let before = (content_hash(&device.image()), device.shown());
+    let output = device.run("apply", &config);
+    let said = device.said(&output);
+    assert!(said.starts_with("exit 0") && said.contains("[DISK]p9") && said.contains("nothing was written"), "{said}");
+    assert_eq!((content_hash(&device.image()), device.shown()), before);
+    drop(held);
+    assert_eq!(device.json("apply", &config)["outcome"]["message"], "grew var, grew the file system of var");
+    assert_eq!(device.shown().len(), 4);
 }
 
 /// The signature of a RAID is at the end of what is its part, and would be taken for this partition's.

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use makeroom::disk::open::OpenError;
-use makeroom::disk::{Disk, MakeError, NewPartition};
+use makeroom::disk::{Disk, MakeError, NewPartition, Shown};
 use makeroom::units::Extent;
 
 /// What happened to a card, sector by sector.
@@ -236,7 +236,7 @@ impl Disk for Card {
         Ok(())
     }
 
-    fn prepare(&mut self, _: &[NewPartition], _: &[u32]) -> Result<(), MakeError> {
+    fn prepare(&mut self, _: &[NewPartition], _: &[u32], _: &[Shown]) -> Result<(), MakeError> {
         Ok(())
     }
 
