@@ -81,6 +81,11 @@ pub enum Error {
         .disk.display()
     )]
     Twin { disk: PathBuf, reason: boot_disk::Error },
+    #[error(
+        "the boot disk was {}, and is {} just before the first write: disks come or go; nothing was written, run makeroom \
+         again", before.display(), now.display()
+    )]
+    OtherDisk { before: PathBuf, now: PathBuf },
     #[error("{}: {reason}", disk.display())]
     Apply { disk: PathBuf, reason: apply::Error },
     /// Before anything was written.
@@ -93,6 +98,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether another disk may be the one that was booted.
+    pub fn is_doubt(&self) -> bool {
+        matches!(self, Error::BootDisk(_) | Error::Twin { .. } | Error::OtherDisk { .. } | Error::Changed(_))
+    }
+
     /// The exit status that tells this error from others.
     pub fn exit(&self) -> Exit {
         match self {
@@ -119,7 +129,7 @@ impl Error {
                 ..
             } => Exit::Data,
             Error::Plan { .. } | Error::MissingTool(_) | Error::NoLinks { .. } => Exit::CannotCreate,
-            Error::Changed(_) => Exit::TemporaryFailure,
+            Error::Changed(_) | Error::OtherDisk { .. } => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(MakeError::Io { reason, .. }), .. } if denied(reason) => {
                 Exit::NoPermission
             }

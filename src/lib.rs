@@ -113,6 +113,9 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     report.grows(&growing, disk.can_grow());
     let mut steps = apply::steps(&table, &plan);
     steps.extend(apply::growing(growing).filter(|_| disk.can_grow()));
+    if !steps.is_empty() {
+        report.doubt();
+    }
     let commands = commands(config, &plan, disk.sector_size());
     if invocation.command == Command::Plan || steps.is_empty() {
         let refusal = match commands {
@@ -131,10 +134,15 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     // Nobody has waited for a twin of a disk whose table stays as it is.
     let is_sought = plan.is_empty() && steps.iter().any(|step| step.stage == Stage::Grow);
     let deadline = is_sought.then(|| Instant::now() + config.boot_disk.wait);
-    let work = Work { path, table: &table, steps: &steps, new: &commands?, removed: &removed, deadline };
+    let links = config.boot_disk.links && invocation.disk.is_none();
+    let work = Work { path, table: &table, steps: &steps, new: &commands?, removed: &removed, deadline, links };
     match act(disk, config.boot_disk.wait, search, &work, report) {
-        // Linux reads the table and has all it needs: what could not be mended or grown is no reason to stop a boot.
-        Err(reason) if plan.lacks_nothing() && table.is_valid_for_linux() => Ok(report.tolerate(&reason)),
+        // Linux reads the table and has all it needs: what could not be mended or grown is no reason to stop a boot. Links
+        // are, which would be those of a disk that is in doubt.
+        Err(reason) if plan.lacks_nothing() && table.is_valid_for_linux() && !(links && reason.is_doubt()) => {
+            disk.release();
+            Ok(report.tolerate(&reason))
+        }
         done => done.map(|()| report.achievement()),
     }
 }
@@ -211,6 +219,8 @@ struct Work<'a> {
     removed: &'a [u32],
     /// Until when the search that comes before the first write may wait.
     deadline: Option<Instant>,
+    /// Whether its partitions get links, so that it has to be beyond doubt.
+    links: bool,
 }
 
 /// Alone, and only when the table is still the one that was planned for, on what is still the only disk of its kind:
@@ -222,13 +232,21 @@ fn act(
     work: &Work,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let Work { path, table, steps, new, removed, deadline } = *work;
+    let Work { path, table, steps, new, removed, deadline, links } = *work;
     disk.lock(wait)?;
     if let Some(search) = search {
         let found = search.find(deadline, &mut |_| false);
         let found = found.map_err(|(reason, _)| Error::Twin { disk: path.to_owned(), reason })?;
         if found.path != path {
-            return Err(Error::Changed(path.to_owned()));
+            return Err(Error::OtherDisk { before: path.to_owned(), now: found.path });
+        }
+        match found.warning {
+            Some(warning) if links => {
+                return Err(
+                    boot_disk::Error::Doubtful { warning, disk: found.path, candidates: found.candidates }.into()
+                );
+            }
+            warning => report.warnings.extend(warning.filter(|warning| !report.warnings.contains(warning))),
         }
     }
     if read_table(path, disk)? != *table {

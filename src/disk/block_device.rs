@@ -197,7 +197,7 @@ impl BlockDevice {
 
     /// Closes what was open for writing and gives the lock up, and returns when udev has looked at the partitions
     /// `new`, or at any when there are none. That udev cannot be told is no reason to stop: the disk is as it shall be.
-    fn release(&mut self, new: &[u32]) {
+    fn hand_over(&mut self, new: &[u32]) {
         let warn = |reason: io::Error| log::warn!("{}: telling udev of the changes: {reason}", self.node.display());
         let partitions = self.kernel.partitions().unwrap_or_else(|reason| {
             warn(reason);
@@ -347,10 +347,19 @@ impl Disk for BlockDevice {
         }
     }
 
+    fn release(&mut self) {
+        if self.writable.is_some() {
+            return self.hand_over(&[]);
+        }
+        if let Err(reason) = self.readable.unlock() {
+            log::warn!("{}: giving its lock up: {reason}", self.node.display());
+        }
+    }
+
     fn announce(&mut self, partitions: &[Shown]) -> Result<(), AnnounceError> {
         let reconciled = shown::reconcile(&self.readable, &self.kernel, partitions);
         let changed: Vec<u32> = partitions.iter().filter(|shown| shown.has_changed).map(|shown| shown.number).collect();
-        self.release(&changed);
+        self.hand_over(&changed);
         reconciled
     }
 
@@ -414,7 +423,7 @@ impl Disk for BlockDevice {
 impl Drop for BlockDevice {
     fn drop(&mut self) {
         if self.writable.is_some() {
-            self.release(&[]);
+            self.hand_over(&[]);
         }
     }
 }

@@ -72,6 +72,9 @@ pub trait Disk {
     /// kernel gets back what it was told to forget only where the table `still_has` it.
     fn abandon(&mut self, _still_has: bool) {}
 
+    /// Ends a run that failed: closes what was open for writing and gives the lock up, so that udev can look at the disk.
+    fn release(&mut self) {}
+
     /// Ends a run whose table is on the disk: makes the kernel show `partitions` and no others in their places, gives
     /// the lock up, and returns when udev has seen it all. Writes nothing to the disk.
     fn announce(&mut self, _partitions: &[Shown]) -> Result<(), AnnounceError> {

@@ -11,7 +11,7 @@ pub mod sysfs;
 pub mod uevent;
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
@@ -19,9 +19,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, openat, posix_fadvise};
@@ -239,22 +238,23 @@ pub fn links_in(directory: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
 
 /// Takes the exclusive flock that udev respects, waiting for it at most `wait`. False: another process holds it.
 pub fn lock(file: &File, path: &Path, wait: Duration) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => return Ok(true),
-        Err(std::fs::TryLockError::Error(error)) => return Err(error),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            let (path, seconds) = (path.display(), show_seconds(wait));
-            log::info!("waiting up to {seconds} s for another process that has {path} locked");
+    // flock has no time limit of its own, and a thread that waits in it would still take the lock when nobody wants it
+    // any more.
+    const PAUSE: Duration = Duration::from_millis(20);
+    let (mut is_said, until) = (false, Instant::now() + wait);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(false),
+            Err(TryLockError::WouldBlock) if is_said => {}
+            Err(TryLockError::WouldBlock) => {
+                let (path, seconds) = (path.display(), show_seconds(wait));
+                log::info!("waiting up to {seconds} s for another process that has {path} locked");
+                is_said = true;
+            }
         }
-    }
-    // flock has no time limit of its own. The lock belongs to the open file, so that a clone takes it for both; a
-    // thread that is still waiting when the time is up ends with the process.
-    let waiting = file.try_clone()?;
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(waiting.lock()));
-    match receiver.recv_timeout(wait) {
-        Ok(locked) => locked.map(|()| true),
-        Err(_) => Ok(false),
+        thread::sleep(PAUSE);
     }
 }
 

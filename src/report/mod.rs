@@ -279,9 +279,6 @@ impl Report {
             let at = self.partitions.partition_point(|other| other.offset < partition.offset);
             self.partitions.insert(at, partition);
         }
-        if !plan.is_empty() {
-            self.doubt();
-        }
         self.dropped = plan.dropped.iter().map(Label::lossy).collect();
         self.warnings.extend(plan.warnings.iter().cloned());
     }

@@ -4,11 +4,17 @@
 use crate::searching::{boot, config, disk, set_guid, variable};
 use crate::*;
 
+use std::sync::Mutex;
+
 const LINKED: &str = "77777777-7777-4777-8777-777777777777";
 const UNLINKED: &str = "88888888-8888-4888-8888-888888888888";
 
+/// The machine has one directory of them.
+static LINKS: Mutex<()> = Mutex::new(());
+
 #[test]
 fn links_lead_to_the_booted_disk_only_also_after_a_new_udev_and_at_the_next_boot() {
+    let _alone = LINKS.lock().unwrap();
     let devices = [disk(&["link-boot", "link a"]), disk(&["link-boot", "link a"])];
     set_guid(&devices[0], LINKED);
     set_guid(&devices[1], UNLINKED);
@@ -80,4 +86,28 @@ fn links_that_nobody_can_prove_are_a_refusal_and_so_is_a_missing_udev() {
     assert_eq!(output.status.code(), Some(73));
     assert!(text(&output.stderr).contains("udevadm is not there: links = true needs it"), "{}", text(&output.stderr));
     assert_eq!(content_hash(&device.image()), before);
+}
+
+/// udev, which waits for the lock, makes no link as long as makeroom holds it.
+#[test]
+fn what_could_not_be_mended_keeps_no_link_from_the_boot() {
+    let _alone = LINKS.lock().unwrap();
+    let device = disk(&["kept-boot"]);
+    let plain = config(&device, "[\"kept-boot\"]");
+    assert!(device.run("apply", &plain).status.success());
+    let with_links = fs::read_to_string(&plain).unwrap().replace("labels", "links=true\nlabels");
+    let config = device.config(&with_links);
+    // Its backup table has to move, and the disk can no longer be written to.
+    File::options().write(true).open(device.image()).unwrap().set_len(128 * MIB).unwrap();
+    assert!(tool("losetup", &["--set-capacity", &device.node]).status.success());
+    assert!(tool("blockdev", &["--setro", &device.node]).status.success());
+    let mut run = program();
+    run.arg("apply").arg("--config").arg(&config);
+    let before = "cleanup() { rm -rf /dev/disk/by-makeroom; }; cleanup";
+    let after = "wait $run; readlink -f /dev/disk/by-makeroom/kept-boot";
+    let (output, _) = crate::telling::with_udev(&device, &run, before, after);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stderr.contains("the boot goes on") && stderr.contains("read-only"), "{stderr}");
+    assert!(stdout.ends_with(&format!("nothing is missing\n{}\n", device.partition(1))), "{stdout}{stderr}");
 }
