@@ -103,10 +103,10 @@ pub fn spared(
     Ok(Vec::new())
 }
 
-/// Whether Linux shows every declared partition once, even if we would not touch the table that says so. Then there
-/// is nothing to make, and no reason to stop a boot.
+/// Whether Linux shows every declared partition once, apart from optional ones, even if we would not touch the table that
+/// says so. Then there is nothing that has to be made, and no reason to stop a boot.
 pub fn is_complete(config: &Config, shown: &[Partition]) -> bool {
-    !shown.is_empty() && plan::are_all_there(&config.partitions, shown)
+    !shown.is_empty() && plan::are_all_needed_there(&config.partitions, shown)
 }
 
 /// The partitions that Linux shows.

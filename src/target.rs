@@ -46,15 +46,20 @@ pub fn find_disk(
     let is_boot = invocation.is_boot;
     let deadline = is_boot.then(|| Instant::now() + config.boot_disk.wait);
     // Links are mounted by: whichever disk gets them has to be the right one.
-    let lacks_nothing = |disk: &boot_disk::Opened| {
+    let may_stay = |disk: &boot_disk::Opened| {
         !config.boot_disk.links && !invocation.factory_reset && is_complete(config, &disk.shown)
     };
-    // What only grows is written to, too.
-    let stays = |disk: &boot_disk::Opened| {
-        let plan = |table| make_plan(invocation, config, disk.device.node(), &disk.device, table);
-        disk.table.as_ref().is_none_or(|table| plan(table).is_ok_and(|plan| plan.is_empty()))
+    let plan = |disk: &boot_disk::Opened| {
+        let table = disk.table.as_ref();
+        table.map(|table| make_plan(invocation, config, disk.device.node(), &disk.device, table))
     };
-    let mut is_settled = |disk: &boot_disk::Opened| is_boot && lacks_nothing(disk) && stays(disk);
+    // What only grows is written to, too.
+    let stays = |disk: &boot_disk::Opened| plan(disk).is_none_or(|plan| plan.is_ok_and(|plan| plan.is_empty()));
+    let mut is_settled = |disk: &boot_disk::Opened| is_boot && may_stay(disk) && stays(disk);
+    // An optional partition for which there is room is missing.
+    let lacks_nothing = |disk: &boot_disk::Opened| {
+        may_stay(disk) && plan(disk).is_none_or(|plan| plan.map_or(true, |plan| plan.lacks_nothing()))
+    };
     let (refusal, possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
         (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
         (Ok(Found { warning: Some(warning), path, candidates, .. }), None) if is_boot && config.boot_disk.links => {

@@ -38,9 +38,10 @@ fn find<'a>(wish: &Declared, partitions: &'a [Partition]) -> Result<Option<&'a P
     }
 }
 
-/// Whether every declared partition is among these, once.
-pub fn are_all_there(declared: &[Declared], partitions: &[Partition]) -> bool {
-    find_all(declared, partitions).is_ok_and(|found| found.iter().all(Option::is_some))
+/// Whether every declared partition that may not be left out is among these, once.
+pub fn are_all_needed_there(declared: &[Declared], partitions: &[Partition]) -> bool {
+    let is_there = |(wish, found): (&Declared, &Option<&Partition>)| wish.priority > 0 || found.is_some();
+    find_all(declared, partitions).is_ok_and(|found| declared.iter().zip(&found).all(is_there))
 }
 
 /// Refuses where only the order of the table says which partition of a type is marked: once some of them are gone, the

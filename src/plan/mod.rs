@@ -17,7 +17,7 @@ use area::{Area, Sized, allocate, share_area, sized, sized_existing};
 use entry::{entry, free_numbers};
 use known::check_reset;
 
-pub use known::{are_all_there, find_all};
+pub use known::{are_all_needed_there, find_all};
 
 /// What a run will do to the partitions of a disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -138,6 +138,9 @@ fn a_complete_disk_that_linux_reads_never_stops_a_boot() {
     let complete =
         "[boot-disk]\nlabels=[\"boot\"]\nwait=\"200ms\"\n[[partition]]\nlabel=\"store\"\ntype=\"linux-generic\"\n";
     let incomplete = complete.replace("store", "missing");
+    let optional = |least: &str| {
+        format!("{complete}[[partition]]\nlabel=\"more\"\ntype=\"srv\"\nsize-min=\"{least}\"\npriority=10\n")
+    };
     let with = |partition| Builder { partitions: [&usual.partitions[..], &[partition]].concat(), ..usual.clone() };
     let tables = [
         ("no room for the array", Builder { first_usable: 33, ..usual.clone() }),
@@ -153,6 +156,8 @@ fn a_complete_disk_that_linux_reads_never_stops_a_boot() {
         said.push_str(&format!("# {name}\n{}{}", bench.said(&output), text(&output.stdout)));
         let output = bench.run("apply", &bench.config(complete), &["--factory-reset"]);
         assert_eq!(output.status.code(), Some(0), "{name}, nothing is marked: {}", text(&output.stderr));
+        let output = bench.run("apply", &bench.config(&optional("1T")), &[]);
+        assert_eq!(output.status.code(), Some(0), "{name}, without an optional one: {}", text(&output.stderr));
         assert_eq!(fingerprint(&bench.image()), before, "{name}");
         let output = bench.run("apply", &bench.config(&incomplete), &[]);
         assert_eq!(output.status.code(), Some(65), "{name}: {}", text(&output.stderr));

@@ -144,6 +144,26 @@ fn a_twin_never_stops_a_boot_on_which_nothing_is_missing() {
     assert_eq!(devices.each_ref().map(|device| (content_hash(&device.image()), device.written())), before);
     // But which of them it is stays a question without an answer.
     assert_eq!(boot("locate", "", &config, &[]).status.code(), Some(69));
+    // An optional partition is missing where there is room for it, and nowhere else.
+    let text_of = fs::read_to_string(&config).unwrap();
+    for (least, code) in [("1T", 0), ("1M", 69)] {
+        let more = format!("[[partition]]\nlabel=\"more\"\ntype=\"srv\"\nsize-min=\"{least}\"\npriority=10\n");
+        let output = boot("apply", "", &devices[0].config(&(text_of.clone() + &more)), &[]);
+        assert_eq!(output.status.code(), Some(code), "{least}: {}", said(&output, &[]));
+    }
+    assert_eq!(devices.each_ref().map(|device| (content_hash(&device.image()), device.written())), before);
+}
+
+/// One that is left out at every boot must not cost each of them the wait for a twin.
+#[test]
+fn an_optional_partition_without_room_is_nothing_to_wait_for() {
+    let device = disk(&["spare-boot"]);
+    let config = config(&device, "[\"spare-boot\"]");
+    let more = "[[partition]]\nlabel=\"more\"\ntype=\"srv\"\nsize-min=\"1T\"\npriority=10\n";
+    let config = device.config(&(fs::read_to_string(config).unwrap() + more));
+    assert!(boot("apply", "", &config, &[]).status.success());
+    let output = boot("apply", "", &config, &[]);
+    assert!(output.status.success() && !text(&output.stderr).contains("waiting"), "{}", said(&output, &[&device]));
 }
 
 #[test]
