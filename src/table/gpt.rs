@@ -364,12 +364,14 @@ pub struct Place {
     pub partition_entry_lba: u64,
 }
 
-/// Whether bytes can be an entry of a disk with so many sectors: empty, erased flash, or a place on the disk. Code and
-/// text are not like that.
+/// Whether bytes can be an entry of a disk with so many sectors: a place on the disk, none, or erased flash. Code and
+/// text are not like that; some tools delete an entry by its type alone (UEFI 5.3.3: then it is unused), and leave the
+/// rest.
 pub fn may_be_entry(entry: &[u8], disk_sectors: u64) -> bool {
     let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
-    let used = entry[..16] != [0; 16] && 1 < first && first <= last && last < disk_sectors;
-    used || entry.iter().all(|byte| *byte == 0) || entry.iter().all(|byte| *byte == 0xff)
+    let is_place = 1 < first && first <= last && last < disk_sectors;
+    let is_unused = entry[..16] == [0; 16] && (first, last) == (0, 0);
+    is_place || is_unused || entry.iter().all(|byte| *byte == 0xff)
 }
 
 fn u64_at(entry: &[u8], at: usize) -> u64 {

@@ -5,7 +5,7 @@ use makeroom::config::Declared;
 use makeroom::plan::{self, Plan};
 use makeroom::units::{Guid, KIB, MIB};
 
-use crate::support::builder::{Builder, PARTITION_TYPE};
+use crate::support::builder::{Builder, PARTITION_TYPE, mend};
 use crate::support::card::Card;
 use crate::support::{decide_by, declared, linux};
 
@@ -104,6 +104,10 @@ pub fn situations() -> Vec<Situation> {
     all.push(situation("backup in mid-disk, primary header damaged by one bit", &usual, |card| {
         both(&|card: &mut Card| card.damage(1, 16), &much, card);
     }));
+    all.push(situation("what some tools leave of deleted entries", &usual, remnants));
+    all.push(situation("what some tools leave of deleted entries, enlarged", &usual, |card| {
+        both(&remnants, &much, card);
+    }));
     all.extend(growth_and_resets());
     all
 }
@@ -157,6 +161,22 @@ fn growth_and_resets() -> Vec<Situation> {
             situation("factory reset of all", &usual, |_| {}).wants(["boot", "store", "_empty"].map(existing).to_vec()),
         ),
     ]
+}
+
+/// Entries 4 and 5, in two sectors, without a type and with all else, or without places either.
+fn remnants(card: &mut Card) {
+    for lba in [1, card.sectors - 1] {
+        let array_lba = u64::from_le_bytes(card.sector(lba)[72..80].try_into().unwrap());
+        for (sector, at, place) in [(array_lba, 384, 9000u64), (array_lba + 1, 0, 0)] {
+            let mut entries = card.sector(sector);
+            entries[at + 16..at + 32].fill(0xa5);
+            entries[at + 32..at + 40].copy_from_slice(&place.to_le_bytes());
+            entries[at + 40..at + 48].copy_from_slice(&place.to_le_bytes());
+            entries[at + 56..at + 60].copy_from_slice(b"a\0b\0");
+            card.put(sector, &entries);
+        }
+        mend(card, lba);
+    }
 }
 
 fn grown_by(sectors: u64) -> impl Fn(&mut Card) {

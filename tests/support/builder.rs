@@ -1,5 +1,7 @@
 //! Tables from scratch, for cards in memory.
 
+use makeroom::units::MIB;
+
 use super::card::Card;
 
 /// The type of every partition.
@@ -129,4 +131,24 @@ pub fn seal(header: &mut [u8]) {
     let size = (u32::from_le_bytes(header[12..16].try_into().unwrap()) as usize).min(header.len());
     let crc = crc32fast::hash(&header[..size]);
     header[16..20].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Gives a header the CRC of the array that it names, and its own.
+pub fn mend(card: &mut Card, lba: u64) {
+    const LONGEST_ARRAY: u64 = MIB;
+    let mut header = card.sector(lba);
+    if !header.starts_with(b"EFI PART") {
+        return;
+    }
+    let entries = u32::from_le_bytes(header[80..84].try_into().unwrap());
+    let array_lba = u64::from_le_bytes(header[72..80].try_into().unwrap());
+    let bytes = u64::from(entries) * 128;
+    let sectors = bytes.div_ceil(u64::from(card.sector_size));
+    if bytes <= LONGEST_ARRAY && array_lba.checked_add(sectors).is_some_and(|end| end <= card.sectors) {
+        let mut array = card.piece(array_lba, sectors);
+        array.truncate(bytes as usize);
+        header[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
+    }
+    seal(&mut header);
+    card.put(lba, &header);
 }

@@ -12,7 +12,7 @@ use makeroom::table::copies::Table;
 use makeroom::units::{Extent, KIB, MIB};
 
 use super::Input;
-use crate::support::builder::{Builder, seal};
+use crate::support::builder::{Builder, mend};
 use crate::support::card::{Card, Event, file_system_is_whole};
 use crate::support::linux::{self, Seen};
 use crate::support::rules::{check_card, check_plan, own_extents, stray_write};
@@ -260,26 +260,6 @@ fn entry(slot: u8, first: u64, last: u64, label: &str) -> [u8; 128] {
         unit.copy_from_slice(&char.to_le_bytes());
     }
     entry
-}
-
-/// Gives a header the CRC of the array that it names, and its own.
-fn mend(card: &mut Card, lba: u64) {
-    const LONGEST_ARRAY: u64 = MIB;
-    let mut header = card.sector(lba);
-    if !header.starts_with(b"EFI PART") {
-        return;
-    }
-    let entries = u32::from_le_bytes(header[80..84].try_into().unwrap());
-    let array_lba = u64::from_le_bytes(header[72..80].try_into().unwrap());
-    let bytes = u64::from(entries) * 128;
-    let sectors = bytes.div_ceil(u64::from(card.sector_size));
-    if bytes <= LONGEST_ARRAY && array_lba.checked_add(sectors).is_some_and(|end| end <= card.sectors) {
-        let mut array = card.piece(array_lba, sectors);
-        array.truncate(bytes as usize);
-        header[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
-    }
-    seal(&mut header);
-    card.put(lba, &header);
 }
 
 /// What is taken for shown by Linux is what its rules say.
