@@ -105,19 +105,34 @@ let
   converted =
     key: value:
     if builtins.elem key texts then
-      value
+      literal value
     else if builtins.elem key booleans then
       boolean value
     else if builtins.elem key lists && builtins.isString value then
-      filter (word: word != "") (lib.splitString " " value)
+      map literal (filter (word: word != "") (lib.splitString " " value))
     else if builtins.elem key lists then
-      value
+      map literal value
     else
       number value;
 
+  # "%%" is a percent sign; what any other stands for, only systemd knows.
+  literal = builtins.replaceStrings [ "%%" ] [ "%" ];
+
+  hasSpecifier =
+    value: builtins.match ".*%.*" (builtins.replaceStrings [ "%%" ] [ "" ] (toString value)) != null;
+
+  # As systemd-repart does: directories are made in some file system.
+  defaultFormat =
+    { Type, ... }@definition:
+    if Type == "swap" || definition ? Format || !(definition ? MakeDirectories) then
+      { }
+    else
+      { format = if Type == "esp" || Type == "xbootldr" then "vfat" else "ext4"; };
+
   fromDefinition =
     definition:
-    lib.mapAttrs' (key: value: {
+    defaultFormat definition
+    // lib.mapAttrs' (key: value: {
       name = repartKeys.${key};
       value = converted key value;
     }) (lib.filterAttrs (key: _: repartKeys ? ${key}) definition);
@@ -143,7 +158,7 @@ let
           "Type"
         ];
         # A "%M" taken as it stands would be a partition of another name.
-        expanded = filter (key: builtins.match ".*%.*" (toString (definition.${key} or "")) != null) [
+        expanded = filter (key: hasSpecifier (definition.${key} or "")) [
           "Label"
           "MakeDirectories"
           "Subvolumes"

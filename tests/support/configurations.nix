@@ -345,6 +345,14 @@ in
     };
   };
 
+  repart-with-percent-signs = fromRepart {
+    "10-root" = {
+      Type = "root";
+      Label = "100%%-root";
+      MakeDirectories = "/50%% /b";
+    };
+  };
+
   repart-with-specifiers = fromRepart {
     "10-root" = {
       Type = "root";
@@ -353,6 +361,10 @@ in
         "/a"
         "/%o"
       ];
+    };
+    "20-data" = {
+      Type = "linux-generic";
+      Label = "100%%";
     };
   };
 }
