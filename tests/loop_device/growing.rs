@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use makeroom::kernel::calls::add_partition;
 use makeroom::units::Extent;
 
+use crate::searching::{boot_with_efi, disk, set_guid, variable};
 use crate::waiting::waiting;
 use crate::*;
 
@@ -337,4 +338,27 @@ fn the_boot_disk_is_proven_before_a_file_system_grows() {
     drop(twin);
     let output = program().args(["apply", "-c"]).arg(&config).output().unwrap();
     assert!(text(&output.stdout).ends_with("grew the file system of root\n"), "{}", text(&output.stderr));
+}
+
+/// Only a boot that writes says so.
+#[test]
+fn a_file_system_grows_with_the_warning_that_the_firmware_names_another_disk() {
+    if is_emulated() {
+        return;
+    }
+    const OTHER: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
+    let builder = Builder { partitions: vec![(1, 2048, 4095, "told-boot")], ..Builder::new(512, 16) };
+    let (device, other) = (Device::with_builder(&builder, GIB), disk(&["told-other"]));
+    set_guid(&other, OTHER);
+    let boot_disk = "[boot-disk]\nlabels=[\"told-boot\"]\nallow-loop=true\nwait=\"1s\"\n";
+    let small = "format=\"xfs\"\nmkfs-options=[\"-d\", \"size=300m\"]\n";
+    let config = format!("{boot_disk}[[partition]]\nlabel=\"root\"\ntype=\"linux-generic\"\n{small}");
+    let config = device.config(&config);
+    device.json("apply", &config);
+    let boot = || boot_with_efi("apply", "", &[("LoaderDevicePartUUID", variable(OTHER))], &config, &[]);
+    let output = boot();
+    assert!(text(&output.stdout).ends_with("grew the file system of root\n"), "{}", text(&output.stderr));
+    let warning = "warning: the machine was not started from this disk: LoaderDevicePartUUID names partition";
+    assert!(text(&output.stderr).contains(warning), "{}", text(&output.stderr));
+    assert!(!text(&boot().stderr).contains("not started"));
 }

@@ -111,3 +111,32 @@ fn what_could_not_be_mended_keeps_no_link_from_the_boot() {
     assert!(stderr.contains("the boot goes on") && stderr.contains("read-only"), "{stderr}");
     assert!(stdout.ends_with(&format!("nothing is missing\n{}\n", device.partition(1))), "{stdout}{stderr}");
 }
+
+/// Nothing is missing, and the table could stay as it is; but whose links would it be?
+#[test]
+fn a_twin_that_comes_before_the_first_write_gets_no_links_and_neither_does_the_other() {
+    let _alone = LINKS.lock().unwrap();
+    let device = disk(&["late-link"]);
+    let plain = config(&device, "[\"late-link\"]");
+    assert!(device.run("apply", &plain).status.success());
+    let twin = device.directory.path().join("twin");
+    fs::copy(device.image(), &twin).unwrap();
+    let with_links = fs::read_to_string(&plain).unwrap().replace("labels", "links=true\nlabels").replace("1s", "30s");
+    let config = device.config(&with_links);
+    File::options().write(true).open(device.image()).unwrap().set_len(128 * MIB).unwrap();
+    assert!(tool("losetup", &["--set-capacity", &device.node]).status.success());
+    let mut run = program();
+    run.arg("apply").arg("--config").arg(&config);
+    let before = "cleanup() { rm -rf /dev/disk/by-makeroom; }; cleanup; \
+                  flock -o $disk sleep 20 >/dev/null 2>&1 & locked=$!; sleep 0.5";
+    // It has looked for disks for two seconds, and waits for the lock.
+    let after = format!(
+        "sleep 5; twin=$(losetup --find --show {}); kill $locked; wait $run || echo code $?; losetup --detach $twin; \
+         ls /dev/disk/by-makeroom || :",
+        twin.display()
+    );
+    let (output, _) = crate::telling::with_udev(&device, &run, before, &after);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(stdout, "code 69\n", "{stderr}");
+    assert!(stderr.contains("another disk with the same labels appeared just before the first write"), "{stderr}");
+}
