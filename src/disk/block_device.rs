@@ -70,6 +70,7 @@ impl BlockDevice {
         if actual_size == 0 {
             return Err(OpenError::Empty { path });
         }
+        kernel::read_what_is_asked_for(&readable).map_err(io_error)?;
         let found = sector_size(&readable).map_err(io_error)?;
         let known = SECTOR_SIZES.into_iter().find(|known| u64::from(*known) == found);
         let sector_size = known.ok_or(OpenError::OddSectorSize { path: path.clone(), found })?;

@@ -196,6 +196,11 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     replaced.inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
+/// Reads nothing ahead: behind a table nobody wants the 128 KiB that would come with each piece of it.
+pub fn read_what_is_asked_for(file: &File) -> io::Result<()> {
+    Ok(posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM)?)
+}
+
 /// Forgets what the system has cached of a file or disk, so that the next read asks the medium. What is not yet
 /// written stays: flush first.
 pub fn forget(file: &File) -> io::Result<()> {

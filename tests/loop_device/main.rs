@@ -124,8 +124,18 @@ impl Device {
 
     /// Bytes written to it since it was attached or before.
     fn written(&self) -> u64 {
+        self.sectors(6) * 512
+    }
+
+    /// Bytes read from it, as `written`: what the cache did not have, and what the kernel read ahead.
+    fn read(&self) -> u64 {
+        self.sectors(2) * 512
+    }
+
+    /// A field of its statistics (Documentation/block/stat.rst).
+    fn sectors(&self, field: usize) -> u64 {
         let stat = fs::read_to_string(format!("/sys/block/{}/stat", self.name())).unwrap();
-        stat.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
+        stat.split_whitespace().nth(field).unwrap().parse().unwrap()
     }
 
     /// What the kernel shows: number, start and size of each partition, in bytes.
