@@ -338,6 +338,7 @@ fn readable(line: &str, own: &str, disk: &str) -> Option<String> {
         "close" => format!("close  {target}\n"),
         "flock" => format!("lock   {target} {}\n", last(arguments)?),
         "fsync" => format!("flush  {target}\n"),
+        "fadvise64" if arguments.contains("RANDOM") => return None,
         "fadvise64" => format!("forget {target}\n"),
         "pwrite64" => {
             let mut fields = arguments.rsplit(", ");
