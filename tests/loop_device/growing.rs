@@ -23,6 +23,8 @@ fn make(device: &Device, words: &[&str]) {
     let words: Vec<&str> = words.iter().map(|word| if *word == "NODE" { &node } else { *word }).collect();
     let output = tool(words[0], &words[1..]);
     assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+    // Closing it writes what is cached only where nobody else has it open, as the udev of another test may have.
+    File::open(node).unwrap().sync_all().unwrap();
 }
 
 const XFS: &[&str] = &["mkfs.xfs", "-q", "-f", "-d", "size=300m", "NODE"];

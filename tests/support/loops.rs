@@ -1,6 +1,6 @@
 //! Loop devices, for root.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use makeroom::kernel::calls::remove_partition;
@@ -39,5 +39,17 @@ pub fn detach(node: &str) {
     assert!(tool("losetup", &["--detach", node]).status.success());
     // The kernel does it when the last one closes it.
     let file = format!("/sys/block/{}/loop/backing_file", node.strip_prefix("/dev/").unwrap());
-    assert!((0..100).any(|_| !Path::new(&file).exists() || wait_a_moment()), "{node} is in use");
+    let is_detached = (0..300).any(|_| !Path::new(&file).exists() || wait_a_moment());
+    assert!(is_detached, "{node} is in use by {:?}", users(node));
+}
+
+/// The command lines of those who have a device open.
+fn users(node: &str) -> Vec<String> {
+    let is_open = |process: &Path| {
+        let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target.starts_with(node))
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let users = processes.filter(|process| is_open(process));
+    users.map(|process| text(&fs::read(process.join("cmdline")).unwrap_or_default()).replace('\0', " ")).collect()
 }
