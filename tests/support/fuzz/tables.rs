@@ -37,9 +37,8 @@ pub fn table(data: &[u8]) {
     check_report(&table, &plan, &card);
     let was_readable = card.unreadable.take().is_none();
     let made = to_make(&plan);
-    let looks_wrapped = looks_wrapped(&before);
     match apply::carry_out(&mut card, &steps, &made, &removed(&plan), &mut Vec::new()) {
-        Err(Error::Probe(honesty::Error::WrapsAround { .. })) if looks_wrapped => {
+        Err(Error::Probe(honesty::Error::WrapsAround { .. })) if looks_wrapped(&before) => {
             assert!(!card.was_written());
             return;
         }
@@ -51,9 +50,6 @@ pub fn table(data: &[u8]) {
     let next = decide(&mut card.clone(), &wishes, alignment).unwrap().2;
     // What could not be read before may be an old backup header, which is cleared now.
     assert!(next.is_empty() || !was_readable, "a second run would write: {next:?}");
-    if looks_wrapped {
-        return;
-    }
     cut.check(&Run { before: &before, after: &card, old: &old, made: &made, wishes: &wishes, alignment });
 }
 
@@ -344,6 +340,10 @@ impl Cut {
         let grows = self.grown_by > 0 && linux::partitions(run.before).is_ok() && own_end < run.before.sectors;
         if grows {
             card.sectors = card.sectors.saturating_add(self.grown_by).min(u64::MAX / u64::from(card.sector_size));
+        }
+        // Perhaps only now: what was mended may be what the copy has.
+        if looks_wrapped(&card) {
+            return;
         }
         let (_, plan, steps) = decide(&mut card, run.wishes, run.alignment).unwrap();
         apply::carry_out(&mut card, &steps, &to_make(&plan), &removed(&plan), &mut Vec::new()).unwrap();
