@@ -13,6 +13,7 @@ pub mod tools; // programs to run
 pub mod filesystem; // which file system
 pub mod config; // what is declared
 pub mod disk; // the one door
+pub mod signature; // what others left
 pub mod table; // which table
 pub mod boot_disk; // which disk
 pub mod plan; // what to make

@@ -12,6 +12,7 @@ pub mod loops;
 pub mod machine;
 pub mod memory;
 pub mod rules;
+pub mod signatures;
 pub mod wrong_orders;
 
 use std::fs::File;
