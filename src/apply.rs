@@ -12,7 +12,7 @@
 //! primary  an invalid primary, or one that a cut left naming the backup's array, is brought home
 //! end      the backup goes to the true end, the primary names it there; then old traces of it are cleared
 //! remove   partitions that a factory reset makes anew leave the table: backup, commit, home and settle for this alone
-//! make     new partitions are cleared and formatted, and the ends of what grows are cleared; no table knows them
+//! make     new partitions are cleared, formatted and read back, and the ends of what grows are cleared; no table knows them
 //! backup   new array and header at the end
 //! commit   primary header -> the backup's array: one sector, from here on the new partitions exist
 //! home     new array at the primary's own place
@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 use std::{io, iter};
 
 use crate::disk::{AnnounceError, Disk, Growth, MakeError, NewPartition, Shown};
+use crate::filesystem::made;
+use crate::growth::CLEARED_TAIL;
 use crate::honesty;
 use crate::plan::{Grown, Plan};
 use crate::table::Partition;
@@ -76,6 +78,8 @@ pub enum Action {
     Probe(u64),
     /// Make the new partitions' contents.
     Make,
+    /// See on the disk that they are what they shall be.
+    Verify,
     /// Let the kernel show these, all of the table.
     Announce(Vec<Shown>),
     /// Make a file system as large as its partition. One that stays as it is stops no run: it is whole, and the next run
@@ -165,6 +169,11 @@ impl Before {
 
 /// Everything a run will do, in order; empty when nothing is missing and both copies of the table are whole.
 pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
+    if table.foreign_end.is_some() {
+        // A plan that changes something would have been refused; nor may the backup go to that end.
+        assert!(plan.is_empty(), "the end of the disk is not the table's");
+        return Vec::new();
+    }
     let mut steps = probe(table, plan);
     steps.extend(primary(table));
     steps.extend(end(table));
@@ -176,6 +185,7 @@ pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
     if !plan.new.is_empty() {
         steps.push(Step { stage: Stage::Make, action: Action::Make });
         steps.push(flush(Stage::Make));
+        steps.push(Step { stage: Stage::Make, action: Action::Verify });
     }
     steps.extend(clear_tails(table, plan));
     if !plan.is_empty() {
@@ -185,7 +195,7 @@ pub fn steps(table: &Table, plan: &Plan) -> Vec<Step> {
         steps.extend(replace([Stage::Backup, Stage::Commit, Stage::Home, Stage::Settle], table, &copy));
     }
     if !steps.is_empty() {
-        steps.push(Step { stage: Stage::Announce, action: Action::Announce(shown(&copy, plan)) });
+        steps.push(Step { stage: Stage::Announce, action: Action::Announce(shown(table, &copy, plan)) });
     }
     steps
 }
@@ -257,10 +267,28 @@ fn carry_out_one(
         Action::Flush => disk.flush().map_err(io_error)?,
         Action::Probe(lba) => honesty::check(disk, *lba).map_err(Error::Probe)?,
         Action::Make => disk.make(made).map_err(|reason| Error::Make { reason, table })?,
+        Action::Verify => verify(disk, made).map_err(|reason| Error::Make { reason, table })?,
         Action::Announce(shown) => disk.announce(shown).map_err(Error::Announce)?,
         Action::Grow(growth) => return Ok(grow(disk, growth)),
     }
     Ok(None)
+}
+
+/// Reads the start of each new file system past the cache, through the whole disk: what a tool has not made, or has made on
+/// another device, gets no partition.
+fn verify(disk: &mut dyn Disk, made: &[NewPartition]) -> Result<(), MakeError> {
+    let sector_size = disk.sector_size();
+    for (partition, mkfs) in made.iter().filter_map(|made| Some((made, made.mkfs.as_ref()?))) {
+        let io_error = |reason| MakeError::io(&partition.label, "reading its file system back", reason);
+        let mut start = [0; made::START];
+        disk.forget().map_err(io_error)?;
+        disk.read(partition.extent.start / u64::from(sector_size), &mut start).map_err(io_error)?;
+        made::check(mkfs, &start, partition.extent.size, sector_size).map_err(|what| {
+            let (label, tool) = (partition.label.clone(), mkfs.tool.display().to_string());
+            MakeError::NotMade { label, tool, what }
+        })?;
+    }
+    Ok(())
 }
 
 /// What there is to say when a file system does not grow.
@@ -280,6 +308,7 @@ fn describe(action: &Action) -> String {
         Action::Flush => "flushing the disk's cache".to_owned(),
         Action::Probe(lba) => format!("asking the disk whether it holds what is written to LBA {lba}"),
         Action::Make => "making the new partitions".to_owned(),
+        Action::Verify => "reading the new file systems back".to_owned(),
         Action::Announce(_) => "telling the kernel and udev".to_owned(),
         Action::Grow(growth) => format!("growing {}: {}", growth.label, growth.words()),
     }
@@ -292,7 +321,7 @@ fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
     let sector_size = header.sector().len() as u64;
     let array = header.partition_entry_lba()..header.partition_entry_lba() + header.array_sectors();
     let end = (table.backup != Backup::Current).then_some(table.end.alternate_lba);
-    let old = table.source.partitions();
+    let old = &table.partitions;
     let mut extents: Vec<Extent> = plan.new.iter().map(|new| new.partition.extent).collect();
     extents.extend(plan.grown.iter().map(Grown::tail));
     // What a factory reset removes is somebody's until then.
@@ -305,25 +334,38 @@ fn probe(table: &Table, plan: &Plan) -> Vec<Step> {
 }
 
 /// The end of what grows gets the same as that of a new partition: an old signature there, of a RAID perhaps, would
-/// become one of this partition.
+/// become one of this partition. So does what follows its file system: to a run that has to finish the growing, it would be
+/// something that belongs to that.
 fn clear_tails(table: &Table, plan: &Plan) -> Vec<Step> {
     let sector_size = table.source.header.sector().len() as u64;
     let mut steps = Vec::new();
-    let length = |tail: &Extent| usize::try_from(tail.size.min(MIB)).unwrap_or_default();
+    let length = |tail: &Extent, most: u64| usize::try_from(tail.size.min(most)).unwrap_or_default();
     let tails: Vec<Extent> = plan.grown.iter().map(Grown::tail).collect();
-    let longest = tails.iter().map(length).max().unwrap_or_default();
-    let zeros: Rc<[u8]> = iter::repeat_n(0, longest).collect();
+    let longest = tails.iter().map(|tail| length(tail, MIB)).max().unwrap_or_default();
+    // One piece for all that have as much.
+    let mut pieces: Vec<Rc<[u8]>> = vec![iter::repeat_n(0, longest).collect()];
+    let mut zeros = |length: usize| match pieces.iter().find(|piece| piece.len() == length) {
+        Some(piece) => piece.clone(),
+        None => {
+            pieces.push(pieces[0][..length].into());
+            pieces[pieces.len() - 1].clone()
+        }
+    };
     for tail in tails {
-        let length = length(&tail);
-        let zeros = if length == longest { zeros.clone() } else { zeros[..length].into() };
-        let lba = (tail.end() - length as u64) / sector_size;
-        steps.push(write(Stage::Make, lba, zeros, "zeros over the end of what grows"));
+        let at_end = length(&tail, MIB);
+        if tail.size > at_end as u64 {
+            let at_start = length(&tail, CLEARED_TAIL);
+            let what = "zeros behind what grows";
+            steps.push(write(Stage::Make, tail.start / sector_size, zeros(at_start), what));
+        }
+        let lba = (tail.end() - at_end as u64) / sector_size;
+        steps.push(write(Stage::Make, lba, zeros(at_end), "zeros over the end of what grows"));
     }
     steps.extend((!steps.is_empty()).then(|| flush(Stage::Make)));
     steps
 }
 
-fn shown(copy: &TableCopy, plan: &Plan) -> Vec<Shown> {
+fn shown(table: &Table, copy: &TableCopy, plan: &Plan) -> Vec<Shown> {
     let new = plan.new.iter().map(|new| new.partition.number);
     let changed: Vec<u32> = new.chain(plan.grown.iter().map(|grown| grown.partition.number)).collect();
     let shown = |partition: Partition| Shown {
@@ -332,7 +374,8 @@ fn shown(copy: &TableCopy, plan: &Plan) -> Vec<Shown> {
         label: partition.label,
         extent: partition.extent,
     };
-    copy.partitions().into_iter().map(shown).collect()
+    let is_ignored = |other: &Partition| table.ignored.iter().any(|ignored| ignored.partition.number == other.number);
+    copy.partitions().into_iter().filter(|partition| !is_ignored(partition)).map(shown).collect()
 }
 
 /// Makes the primary a valid one whose array is in its own place. While its array is being written, the header

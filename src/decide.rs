@@ -5,17 +5,17 @@ use std::path::Path;
 use crate::boot_disk;
 use crate::cli::{self, Invocation};
 use crate::config::{Config, Declared};
-use crate::disk::{Disk, Growth, NewPartition};
+use crate::disk::{Disk, Growth, NewPartition, Shown};
 use crate::error::Error;
 use crate::filesystem;
-use crate::growth::Candidate;
+use crate::growth::{self, Candidate};
 use crate::hibernation;
 use crate::kernel;
 use crate::partition_type;
 use crate::plan::{self, Plan};
 use crate::report::Report;
-use crate::table::Partition;
 use crate::table::copies::Table;
+use crate::table::{Layout, Partition};
 use crate::tools::MissingTool;
 use crate::units::Guid;
 
@@ -24,7 +24,7 @@ pub fn make_plan(
     invocation: &Invocation,
     config: &Config,
     path: &Path,
-    disk: &dyn Disk,
+    disk: &mut dyn Disk,
     table: &Table,
 ) -> Result<Plan, Error> {
     let layout = table.layout();
@@ -33,8 +33,9 @@ pub fn make_plan(
         Some(seed) if attempt == 0 => Some(seeded(seed, partition_type, ordinal)),
         _ => kernel::random_bytes().map(Guid::from_random).ok(),
     };
-    let plan = if invocation.factory_reset { plan::plan_reset } else { plan::plan };
-    let plan = plan(&config.partitions, &layout, alignment, &mut guids);
+    let planner = if invocation.factory_reset { plan::plan_reset } else { plan::plan };
+    let mut plan = |layout: &Layout| planner(&config.partitions, layout, alignment, &mut guids);
+    let plan = growth::plan(disk, layout, &mut plan);
     let plan = plan.map_err(|reason| Error::Plan { disk: path.to_owned(), reason })?;
     let is_anchor = |removed: &&Partition| {
         config.boot_disk.labels.iter().any(|anchor| boot_disk::is_anchor(anchor, &removed.label))
@@ -73,10 +74,12 @@ pub fn to_fill(config: &Config, table: &Table, plan: &Plan) -> Vec<Candidate> {
     let found = plan::find_all(&config.partitions, &layout.partitions).unwrap_or_default();
     let candidate = |(wish, there): (&Declared, Option<&Partition>)| {
         let there = there.filter(|there| wish.grow_file_system && there.partition_type == wish.partition_type)?;
+        let there = Some(there).filter(|there| !plan.kept_size.contains(&there.number))?;
         let grown = plan.grown.iter().find(|grown| grown.partition.number == there.number);
         let Partition { number, label, extent, .. } = grown.map_or(there, |grown| &grown.partition).clone();
         let format = wish.content.as_ref().map(|content| content.format);
-        Some(Candidate { number, label, extent, format, has_grown: grown.is_some() })
+        let protection = growth::protection(there, &table.partitions);
+        Some(Candidate { number, label, extent, format, has_grown: grown.is_some(), protection })
     };
     config.partitions.iter().zip(found).filter_map(candidate).collect()
 }
@@ -101,6 +104,15 @@ pub fn spared(
     let labels = labels.join(", ");
     report.warnings.push(format!("{labels}: no file system grows, for a hibernated system may use it: {sign}"));
     Ok(Vec::new())
+}
+
+/// Partitions as the kernel shall show them, when nothing changes.
+pub fn to_show(partitions: &[Partition]) -> Vec<Shown> {
+    let shown = |partition: &Partition| {
+        let Partition { number, label, extent, .. } = partition.clone();
+        Shown { number, label, extent, has_changed: false }
+    };
+    partitions.iter().map(shown).collect()
 }
 
 /// Whether Linux shows every declared partition once, apart from optional ones, even if we would not touch the table that

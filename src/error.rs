@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::disk::MakeError;
 use crate::disk::open::OpenError;
+use crate::disk::{AnnounceError, MakeError};
 use crate::tools::MissingTool;
 use crate::units::Label;
 use crate::{apply, boot_disk, cli, config, plan, table};
@@ -88,6 +88,12 @@ pub enum Error {
     OtherDisk { before: PathBuf, now: PathBuf },
     #[error("{}: {reason}", disk.display())]
     Apply { disk: PathBuf, reason: apply::Error },
+    /// Nothing is missing in the table, but what is declared could not be mounted.
+    #[error(
+        "{}: {reason}; the table on the disk is complete. Unmount what uses the disk, or reboot: then the kernel shows what \
+         the table says", disk.display()
+    )]
+    Show { disk: PathBuf, reason: AnnounceError },
     /// Before anything was written.
     #[error("{}: links = true: {reason}", disk.display())]
     NoLinks { disk: PathBuf, reason: std::io::Error },
@@ -125,7 +131,11 @@ impl Error {
             | Error::ResetOfAnchor { .. }
             | Error::Plan {
                 reason:
-                    plan::Error::LabelTwice { .. } | plan::Error::GuidTaken { .. } | plan::Error::ResetUnclear { .. },
+                    plan::Error::LabelTwice { .. }
+                    | plan::Error::LabelIgnored { .. }
+                    | plan::Error::ForeignEnd { .. }
+                    | plan::Error::GuidTaken { .. }
+                    | plan::Error::ResetUnclear { .. },
                 ..
             } => Exit::Data,
             Error::Plan { .. } | Error::MissingTool(_) | Error::NoLinks { .. } => Exit::CannotCreate,
@@ -134,11 +144,20 @@ impl Error {
                 Exit::NoPermission
             }
             Error::Apply {
-                reason: apply::Error::Prepare(MakeError::InUse { .. } | MakeError::ResetInUse { .. }),
+                reason:
+                    apply::Error::Prepare(
+                        MakeError::InUse { .. }
+                        | MakeError::ResetInUse { .. }
+                        | MakeError::Elsewhere { .. }
+                        | MakeError::Used { .. }
+                        | MakeError::Held,
+                    ),
                 ..
             } => Exit::TemporaryFailure,
+            Error::Apply { reason: apply::Error::Prepare(MakeError::OtherDevice { .. }), .. } => Exit::Unavailable,
+            Error::Show { reason: AnnounceError::Io { reason, .. }, .. } if is_busy(reason) => Exit::TemporaryFailure,
             Error::Apply { reason: apply::Error::Prepare(_), .. } => Exit::CannotCreate,
-            Error::Apply { .. } | Error::Links { .. } | Error::Output { .. } => Exit::Io,
+            Error::Apply { .. } | Error::Show { .. } | Error::Links { .. } | Error::Output { .. } => Exit::Io,
         }
     }
 }
@@ -158,9 +177,14 @@ fn opening(error: &OpenError) -> Exit {
         OpenError::ReadOnly { .. }
         | OpenError::Locked { .. }
         | OpenError::Replaced { .. }
+        | OpenError::Used { .. }
         | OpenError::PartOf { .. } => Exit::TemporaryFailure,
         OpenError::Io { .. } => Exit::Io,
     }
+}
+
+fn is_busy(reason: &std::io::Error) -> bool {
+    matches!(reason.kind(), std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::WouldBlock)
 }
 
 fn denied(reason: &std::io::Error) -> bool {

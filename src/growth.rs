@@ -1,4 +1,8 @@
-//! Which file systems are smaller than their partitions, and how large they become. Looks only.
+//! Which partitions and file systems may become larger, and how large. Looks only.
+//!
+//! That a file system is smaller than its partition, or a partition than its disk, is no proof that the rest is free: a hash
+//! tree, or the metadata of a RAID, may be behind it, and what the table calls read-only may be protected by one. What speaks
+//! against growing is asked only where something would grow, so that a boot with nothing to do pays nothing for it.
 //!
 //! A boot pays one small read for each declared partition that is there, two where the superblock is not that of the
 //! declared format. What is not certain is left alone: a warning says so where a file system stays smaller
@@ -6,10 +10,14 @@
 
 use std::io;
 
-use crate::disk::{Disk, Growth};
+use crate::disk::{Disk, Growth, read_sectors};
 use crate::filesystem::Format;
 use crate::filesystem::superblock::{self, FORMATS, Superblock, WINDOW};
-use crate::units::{Extent, Label, show_size};
+use crate::partition_type::is_verity_of;
+use crate::plan::{self, Plan};
+use crate::signature;
+use crate::table::{Layout, Partition};
+use crate::units::{Extent, Label, round_down, show_size};
 
 /// A partition whose file system shall fill it, as it will be at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +32,87 @@ pub struct Candidate {
     pub format: Option<Format>,
     /// Whether this run enlarges it.
     pub has_grown: bool,
+    /// What the table says against a change of what is in it.
+    pub protection: Option<String>,
 }
+
+/// Plans by `plan`, and again where what would grow must not, until nothing speaks against any of it.
+pub fn plan(
+    disk: &mut dyn Disk,
+    layout: Layout,
+    plan: &mut dyn FnMut(&Layout) -> Result<Plan, plan::Error>,
+) -> Result<Plan, plan::Error> {
+    let (mut layout, mut warnings) = (layout, Vec::new());
+    loop {
+        let mut planned = plan(&layout)?;
+        let before = layout.kept_size.len();
+        for grown in &planned.grown {
+            let partition = Partition { extent: grown.old, ..grown.partition.clone() };
+            let why = protection(&partition, &layout.partitions).or_else(|| obstacle(disk, grown.old));
+            if let Some(why) = why {
+                let label = &partition.label;
+                warnings.push(format!("{label}: neither its partition nor its file system grows: {why}; {LEAVE}"));
+                layout.kept_size.push(partition.number);
+            }
+        }
+        if layout.kept_size.len() == before {
+            planned.warnings.extend(warnings);
+            planned.kept_size = layout.kept_size;
+            return Ok(planned);
+        }
+    }
+}
+
+const LEAVE: &str = "grow = false ends this warning";
+
+/// What a table says against a change of what is in a partition.
+pub fn protection(partition: &Partition, all: &[Partition]) -> Option<String> {
+    const READ_ONLY: u64 = 1 << 60;
+    if partition.attributes & READ_ONLY != 0 {
+        return Some("the table has it as read-only (attribute bit 60)".to_owned());
+    }
+    let verity = all.iter().find(|other| is_verity_of(other.partition_type, partition.partition_type))?;
+    Some(format!("partition {} has a hash tree for partitions of its type (dm-verity)", verity.number))
+}
+
+/// What the disk, or another program, has against a partition's getting larger; what cannot be read counts as that.
+fn obstacle(disk: &mut dyn Disk, extent: Extent) -> Option<String> {
+    let looked = || -> io::Result<Option<String>> {
+        let at_end = match signature::at_end(disk, extent)? {
+            Some(found) => Some(found),
+            None => signature::nested_table_at_end(disk, extent)?,
+        };
+        if let Some(found) = at_end {
+            return Ok(Some(format!("{} is at its end, at byte {} of the disk", found.what, found.at)));
+        }
+        if let Some(at) = behind_file_system(disk, extent)? {
+            return Ok(Some(format!(
+                "something is behind its file system, at byte {at} of the disk: a hash tree, perhaps"
+            )));
+        }
+        Ok(disk.users(&[extent])?.first().map(|user| format!("{user} uses it")))
+    };
+    let mut looked = looked;
+    looked().unwrap_or_else(|reason| Some(format!("its end cannot be looked at: {reason}")))
+}
+
+/// The first byte that is not zero in the 64 KiB behind the file system of a partition, where one is known.
+fn behind_file_system(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<u64>> {
+    let Some(found) = superblock(disk, extent, &FORMATS)?.filter(|found| found.size < extent.size) else {
+        return Ok(None);
+    };
+    let sector_size = u64::from(disk.sector_size());
+    let start = extent.start + round_down(found.size, sector_size);
+    let end = extent.end().min(start + CLEARED_TAIL);
+    let there = read_sectors(disk, start / sector_size, (end - start) / sector_size)?;
+    let skipped = usize::try_from(found.size % sector_size).unwrap_or_default();
+    let at = there.iter().skip(skipped).position(|byte| *byte != 0);
+    Ok(at.map(|at| start + (at + skipped) as u64))
+}
+
+/// Bytes behind a partition that are cleared when it gets them: the next run must not take what they held for something
+/// that belongs to its file system, where this one was stopped before that has grown.
+pub const CLEARED_TAIL: u64 = 64 << 10;
 
 /// What grows, and warnings about what does not.
 pub fn find(disk: &mut dyn Disk, candidates: &[Candidate]) -> (Vec<Growth>, Vec<String>) {
@@ -45,7 +133,11 @@ fn look_at_all(disk: &mut dyn Disk, candidates: &[Candidate]) -> (Vec<Growth>, V
     let (mut growing, mut warnings) = (Vec::new(), Vec::new());
     for candidate in candidates {
         match look(disk, candidate) {
-            Ok(found) => growing.extend(found),
+            Ok(found) => {
+                let expense = found.as_ref().and_then(|growth: &Growth| growth.superblock.expense_of(growth.to));
+                warnings.extend(expense.map(|words| format!("{}: {words}", candidate.label)));
+                growing.extend(found);
+            }
             Err(warning) => warnings.extend(warning.map(|words| format!("{}: {words}", candidate.label))),
         }
     }
@@ -54,7 +146,7 @@ fn look_at_all(disk: &mut dyn Disk, candidates: &[Candidate]) -> (Vec<Growth>, V
 
 /// The growth of one file system; without one, what is to be said about it.
 fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Option<String>> {
-    let Candidate { number, label, extent, format, has_grown } = candidate;
+    let Candidate { number, label, extent, format, has_grown, protection } = candidate;
     // What looks like a file system may be a half of a mirror, whose own superblock is at the end, or be left of what was
     // there before: only who says that it is one may have it mounted.
     let Some(declared) = *format else {
@@ -66,11 +158,10 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
         return Ok(None);
     }
     let unreadable = |reason| Some(format!("its file system cannot be looked at: {reason}"));
-    let Some(superblock) = superblock(disk, *extent, declared).map_err(unreadable)? else {
-        let what = declared.name();
-        return Err(
-            has_grown.then(|| format!("its partition grows, but {what} is nothing that makeroom can make larger"))
-        );
+    let first = std::iter::once(declared);
+    let formats: Vec<Format> = first.chain(FORMATS.into_iter().filter(|format| *format != declared)).collect();
+    let Some(superblock) = superblock(disk, *extent, &formats).map_err(unreadable)? else {
+        return Err(has_grown.then(|| format!("its partition grows, but {}", unknown(disk, *extent, declared))));
     };
     let (size, to) = (superblock.size, superblock.size_in(extent.size));
     if to <= size {
@@ -78,7 +169,9 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
     }
     let is = superblock.format.name();
     let foreign = (declared != superblock.format).then(|| format!("{} is declared", declared.name()));
-    match foreign.or(superblock.obstacle.map(str::to_owned)) {
+    let own = foreign.or(superblock.obstacle.map(str::to_owned)).or(protection.clone());
+    // Of what grows in this run that was asked for the plan, of its place as it is now.
+    match own.or_else(|| if *has_grown { None } else { obstacle(disk, *extent) }) {
         None => Ok(Some(Growth { number: *number, label: label.clone(), extent: *extent, superblock, to })),
         Some(why) => {
             let (size, room) = (show_size(size), show_size(extent.size));
@@ -87,11 +180,21 @@ fn look(disk: &mut dyn Disk, candidate: &Candidate) -> Result<Option<Growth>, Op
     }
 }
 
-/// The superblock in a partition: that of the declared format, else of any.
-fn superblock(disk: &mut dyn Disk, extent: Extent, declared: Format) -> io::Result<Option<Superblock>> {
+/// What is in a partition that grows, where it is no file system that does.
+fn unknown(disk: &mut dyn Disk, extent: Extent, declared: Format) -> String {
+    let declared = declared.name();
+    match signature::at_start(disk, extent) {
+        Ok(Some(found)) if found.name == declared => format!("makeroom makes no {declared} larger"),
+        Ok(Some(found)) => format!("{} is in it, not {declared}, and is left alone", found.what),
+        Ok(None) => format!("no {declared} is in it; what is in it is left alone"),
+        Err(reason) => format!("what is in it cannot be read: {reason}"),
+    }
+}
+
+/// The superblock in a partition, by the first of these formats of which there is one.
+fn superblock(disk: &mut dyn Disk, extent: Extent, formats: &[Format]) -> io::Result<Option<Superblock>> {
     let mut windows: [Option<[u8; WINDOW]>; 2] = [None; 2];
-    let others = FORMATS.into_iter().filter(|format| *format != declared);
-    for format in std::iter::once(declared).chain(others) {
+    for format in formats.iter().copied() {
         let place = superblock::place(format);
         let window = &mut windows[usize::from(place > 0)];
         if window.is_none() {

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use crate::disk::{Disk, read_sectors};
+use crate::disk::{Disk, PROBE_MARK, read_sectors};
 use crate::units::show_exact;
 
 /// What was found out about a medium. Exit status 74.
@@ -123,6 +123,6 @@ fn read_start(disk: &mut dyn Disk, from: u64) -> io::Result<Vec<u8>> {
 
 /// Unlike anything that a card, an erased block or another sector's probe holds.
 fn probe(lba: u64, sector_size: u32) -> Vec<u8> {
-    let text = format!("makeroom asks whether LBA {lba} holds this. ");
-    text.bytes().cycle().take(sector_size as usize).collect()
+    let text = [PROBE_MARK, format!("{lba} holds this. ").as_bytes()].concat();
+    text.into_iter().cycle().take(sector_size as usize).collect()
 }

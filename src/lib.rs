@@ -35,10 +35,11 @@ use apply::{Stage, Step};
 use boot_disk::Search;
 use cli::{BootMode, Command, Invocation};
 use config::Config;
-use decide::{commands, is_complete, make_plan, shown, spared, to_fill};
+use decide::{commands, is_complete, make_plan, shown, spared, to_fill, to_show};
 use disk::{Disk, NewPartition};
 use error::Error;
 use report::Report;
+use table::Partition;
 use table::copies::Table;
 use target::{find_disk, names_an_image, open, search};
 use tools::MissingTool;
@@ -105,6 +106,12 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     // Decide: what is missing, and every byte that will be written for it.
     let plan = make_plan(invocation, config, path, disk, &table)?;
     report.planned(&plan, disk);
+    if let Some(end) = &table.foreign_end {
+        if invocation.command == Command::Apply {
+            show(config, path, disk, &table, report)?;
+        }
+        return Ok(report.tolerate(&format!("the table is not mended, and nothing grows: {end}")));
+    }
     if !plan.new.is_empty() {
         report.warnings.extend(config.warnings.iter().cloned());
     }
@@ -114,7 +121,7 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
     report.grows(&growing, disk.can_grow());
     let mut steps = apply::steps(&table, &plan);
     steps.extend(apply::growing(growing).filter(|_| disk.can_grow()));
-    if !steps.is_empty() {
+    if !steps.is_empty() || invocation.command == Command::Plan {
         report.doubt();
     }
     let commands = commands(config, &plan, disk.sector_size());
@@ -127,6 +134,9 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
         let read_only =
             (!steps.is_empty() && disk.is_read_only()).then_some("apply would refuse: the disk is read-only");
         report.warnings.extend(read_only.map(str::to_owned));
+        if invocation.command == Command::Apply {
+            show(config, path, disk, &table, report)?;
+        }
         return Ok(report.intention());
     }
 
@@ -142,10 +152,24 @@ fn complete(invocation: &Invocation, config: &Config, target: Target, report: &m
         // are, which would be those of a disk that is in doubt.
         Err(reason) if plan.lacks_nothing() && table.is_valid_for_linux() && !(links && reason.is_doubt()) => {
             disk.release();
+            show(config, path, disk, &table, report)?;
             Ok(report.tolerate(&reason))
         }
         done => done.map(|()| report.achievement()),
     }
+}
+
+/// Makes the kernel show what the table says, where a run that was killed in this boot has left less. Only what is declared
+/// has to be there: without it the boot would wait for it, and in vain.
+fn show(config: &Config, path: &Path, disk: &mut dyn Disk, table: &Table, report: &mut Report) -> Result<(), Error> {
+    let Err(reason) = disk.show(&to_show(&table.partitions), config.boot_disk.wait) else { return Ok(()) };
+    let declared = plan::find_all(&config.partitions, &table.partitions).unwrap_or_default();
+    let declared: Vec<Partition> = declared.into_iter().flatten().cloned().collect();
+    if disk.shows(&to_show(&declared)) {
+        report.warnings.push(format!("{reason}; a reboot shows it"));
+        return Ok(());
+    }
+    Err(Error::Show { disk: path.to_owned(), reason })
 }
 
 /// What makes udev publish the boot disk, where the configuration wants that; a disk that somebody names on our own

@@ -10,6 +10,7 @@ use makeroom::report::{Outcome, Report};
 use makeroom::text::printable;
 
 fn main() -> ExitCode {
+    makeroom::kernel::calls::take_file_limits_as_errors();
     let result = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Request::Help) => print(HELP, "the help"),
         Ok(Request::Version) => print(concat!("makeroom ", env!("CARGO_PKG_VERSION"), "\n"), "the version"),

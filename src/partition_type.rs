@@ -88,6 +88,13 @@ fn is_verity(guid: Guid) -> bool {
     kind_of(guid).is_some_and(|(_, suffix)| !suffix.is_empty())
 }
 
+/// Whether partitions of the type `verity` hold the hash trees of partitions of the type `data` (Discoverable Partitions
+/// Specification: `root-x86-64-verity` for `root-x86-64`).
+pub fn is_verity_of(verity: Guid, data: Guid) -> bool {
+    let (Some(verity), Some(data)) = (name_of(verity), name_of(data)) else { return false };
+    verity.strip_suffix("-verity") == Some(&data)
+}
+
 /// The name of a type without an architecture, and what is for verity in it.
 fn kind_of(guid: Guid) -> Option<(String, &'static str)> {
     let name = name_of(guid)?;

@@ -26,18 +26,23 @@ pub struct Found {
 /// behind the disk. What a disk's last partition keeps at its own end may look as if it were at the disk's end, too:
 /// [`Found::at`] tells.
 pub fn at_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> {
-    Device::new(disk, extent)?.find(AT_END)
+    Device::new(disk, extent)?.find(AT_END, 0)
+}
+
+/// The same of what begins at a byte of the disk or behind it. What cannot be read is lost, and so of no software any more.
+pub fn at_end_behind(disk: &mut dyn Disk, extent: Extent, from: u64) -> io::Result<Option<Found>> {
+    Device { is_patient: true, ..Device::new(disk, extent)? }.find(AT_END, from)
 }
 
 /// A GPT's backup header in the last sector of a partition, which has a table of its own: an image of a disk was written
 /// into it. Not for the whole disk, whose own backup header is in that place.
 pub fn nested_table_at_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> {
-    Device::new(disk, extent)?.find(NESTED)
+    Device::new(disk, extent)?.find(NESTED, 0)
 }
 
 /// What a device holds by the signature at its start: a file system, encryption, a member of something larger.
 pub fn at_start(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> {
-    Device::new(disk, extent)?.find(AT_START)
+    Device::new(disk, extent)?.find(AT_START, 0)
 }
 
 /// Bytes in a piece. Places are counted in pieces, whatever the disk's sectors are.
@@ -271,6 +276,8 @@ struct Device<'a> {
     there: u64,
     /// What was read of it, and where that begins in it.
     read: Vec<(u64, Vec<u8>)>,
+    /// Whether what cannot be read is passed over.
+    is_patient: bool,
 }
 
 impl Device<'_> {
@@ -281,16 +288,24 @@ impl Device<'_> {
         }
         let size = round_down(extent.size, sector);
         let there = disk.sectors().saturating_mul(sector).saturating_sub(extent.start).min(size);
-        Ok(Device { disk, start: extent.start, pieces: size / PIECE as u64, there, read: Vec::new() })
+        Ok(Device {
+            disk,
+            start: extent.start,
+            pieces: size / PIECE as u64,
+            there,
+            read: Vec::new(),
+            is_patient: false,
+        })
     }
 
-    fn find(mut self, rows: &[Row]) -> io::Result<Option<Found>> {
+    fn find(mut self, rows: &[Row], from: u64) -> io::Result<Option<Found>> {
         for row in rows {
             let pieces = self.pieces;
             for number in row.places.iter().filter_map(|place| row.piece_of(*place, pieces)) {
                 let Some(piece) = self.piece(number)? else { continue };
-                if row.is_in(piece, number) {
-                    let at = self.start + number * PIECE as u64 + u64::from(row.magic_at);
+                let is_it = row.is_in(piece, number);
+                let at = self.start + number * PIECE as u64 + u64::from(row.magic_at);
+                if is_it && at >= from {
                     return Ok(Some(Found { name: row.name, what: row.what, at }));
                 }
             }
@@ -313,7 +328,10 @@ impl Device<'_> {
             None => {
                 let sector = u64::from(self.disk.sector_size());
                 let count = BLOCK.min(self.there - start) / sector;
-                let bytes = read_sectors(self.disk, (self.start + start) / sector, count)?;
+                let bytes = match read_sectors(self.disk, (self.start + start) / sector, count) {
+                    Err(_) if self.is_patient => Vec::new(),
+                    bytes => bytes?,
+                };
                 self.read.push((start, bytes));
                 self.read.len() - 1
             }

@@ -49,18 +49,18 @@ pub fn find_disk(
     let may_stay = |disk: &boot_disk::Opened| {
         !config.boot_disk.links && !invocation.factory_reset && is_complete(config, &disk.shown)
     };
-    let plan = |disk: &boot_disk::Opened| {
-        let table = disk.table.as_ref();
-        table.map(|table| make_plan(invocation, config, disk.device.node(), &disk.device, table))
+    let plan = |disk: &mut boot_disk::Opened| {
+        let (table, node) = (disk.table.as_ref(), disk.device.node().to_owned());
+        table.map(|table| make_plan(invocation, config, &node, &mut disk.device, table))
     };
     // What only grows is written to, too.
-    let stays = |disk: &boot_disk::Opened| plan(disk).is_none_or(|plan| plan.is_ok_and(|plan| plan.is_empty()));
-    let mut is_settled = |disk: &boot_disk::Opened| is_boot && may_stay(disk) && stays(disk);
+    let stays = |disk: &mut boot_disk::Opened| plan(disk).is_none_or(|plan| plan.is_ok_and(|plan| plan.is_empty()));
+    let mut is_settled = |disk: &mut boot_disk::Opened| is_boot && may_stay(disk) && stays(disk);
     // An optional partition for which there is room is missing.
-    let lacks_nothing = |disk: &boot_disk::Opened| {
+    let lacks_nothing = |disk: &mut boot_disk::Opened| {
         may_stay(disk) && plan(disk).is_none_or(|plan| plan.map_or(true, |plan| plan.lacks_nothing()))
     };
-    let (refusal, possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
+    let (refusal, mut possible) = match (search.find(deadline, &mut is_settled), &invocation.boot_disk) {
         (Ok(_), Some(path)) => return Ok(Some(named(path, "kernel command line: makeroom.disk="))),
         (Ok(Found { warning: Some(warning), path, candidates, .. }), None) if is_boot && config.boot_disk.links => {
             return Err(boot_disk::Error::Doubtful { warning, disk: path, candidates }.into());
@@ -69,7 +69,7 @@ pub fn find_disk(
         (Err(refusal), _) => refusal,
     };
     report.looked_at(refusal.candidates());
-    if possible.is_empty() || !possible.iter().all(lacks_nothing) || invocation.command == Command::Locate {
+    if possible.is_empty() || !possible.iter_mut().all(lacks_nothing) || invocation.command == Command::Locate {
         return Err(refusal.into());
     }
     report.warnings.push(format!("nothing is missing on any of them, so the boot goes on, but {refusal}"));

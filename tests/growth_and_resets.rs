@@ -31,7 +31,7 @@ fn by_type(label: &str, kind: u128, factory_reset: bool) -> Declared {
 }
 
 fn layout(mib: u64, partitions: Vec<Partition>) -> Layout {
-    Layout { sector_size: 512, usable: Extent { start: MIB, size: mib * MIB }, slots: 128, partitions }
+    Layout::new(512, Extent { start: MIB, size: mib * MIB }, 128, partitions)
 }
 
 #[test]
@@ -164,6 +164,7 @@ fn an_old_superblock_below_something_else_is_not_mounted() {
         extent: Extent { start: MIB, size: 200 * MIB },
         format: None,
         has_grown: false,
+        protection: None,
     };
     let (growing, warnings) = growth::find(&mut card, &[candidate]);
     assert!(growing.is_empty(), "mounts {growing:?} {warnings:?}");

@@ -72,7 +72,7 @@ fn layout() -> impl Strategy<Value = Layout> {
             partitions.push(Partition { number, extent, ..existing(&format!("existing-{number}")) });
         }
         let usable = Extent { start: first * size, size: (at - first + rest + 1) * size };
-        Layout { sector_size, usable, slots, partitions }
+        Layout::new(sector_size, usable, slots, partitions)
     })
 }
 
@@ -154,7 +154,7 @@ proptest! {
         let wishes: Vec<Declared> = weights.iter().enumerate()
             .map(|(index, weight)| Declared { weight: *weight, size_min: 1, ..declared(&format!("w{index}")) }).collect();
         let usable = Extent { start: MIB, size: mib * MIB };
-        let layout = Layout { sector_size: 512, usable, slots: 128, partitions: vec![] };
+        let layout = Layout::new(512, usable, 128, vec![]);
         let Ok(plan) = plan::plan(&wishes, &layout, alignment, &mut guids) else { return Ok(()) };
         let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
         let area = layout.free_areas(alignment)[0].extent.size;
@@ -202,7 +202,7 @@ fn an_optional_partition_takes_what_the_others_do_not_need() {
         extent: Extent { start: start * MIB, size: MIB },
         ..existing(&format!("existing-{number}"))
     };
-    let layout = Layout { sector_size: 512, usable, slots: 128, partitions: vec![at(1, 1), at(2, 342)] };
+    let layout = Layout::new(512, usable, 128, vec![at(1, 1), at(2, 342)]);
     let wish = |label: &str, mib: u64, priority| Declared { size_min: mib * MIB, priority, ..declared(label) };
     let wishes = [wish("a", 163, 0), wish("b", 348, 0), wish("c", 320, 1)];
     let plan = plan::plan(&wishes, &layout, MIB, &mut guids).unwrap();
@@ -219,7 +219,7 @@ fn a_wish_that_is_there_is_kept_and_a_wish_that_is_there_twice_is_refused() {
         guid: Guid::from_u128(u128::from(number)),
         ..existing("root")
     };
-    let mut layout = Layout { sector_size: 512, usable, slots: 128, partitions: vec![at(1)] };
+    let mut layout = Layout::new(512, usable, 128, vec![at(1)]);
     let wishes = [declared("root")];
     let plan = plan::plan(&wishes, &layout, MIB, &mut guids).unwrap();
     assert_eq!((plan.new, plan.kept), (vec![], vec![1]));

@@ -47,7 +47,9 @@ fn put(card: &mut Card, at: u64, bytes: &[u8]) {
 fn every_signature_is_found_by_its_name_on_a_disk_and_in_a_partition() {
     for (index, (look, samples)) in BOTH.into_iter().enumerate() {
         for (size, sector_size) in SIZES.into_iter().flat_map(|size| [(size, 512), (size, 4096)]) {
-            for ((name, parts), start) in samples(size, sector_size).iter().flat_map(|sample| [(sample, 0), (sample, START)]) {
+            for ((name, parts), start) in
+                samples(size, sector_size).iter().flat_map(|sample| [(sample, 0), (sample, START)])
+            {
                 let mut card = card(size + 2 * start, sector_size);
                 parts.iter().for_each(|(at, bytes)| put(&mut card, start + at, bytes));
                 let extent = Extent { start, size };
@@ -55,7 +57,8 @@ fn every_signature_is_found_by_its_name_on_a_disk_and_in_a_partition() {
                 let context = format!("{name} at {:?} of {size}+{start}, {sector_size}", parts[0].0);
                 let found = found.unwrap_or_else(|| panic!("not found: {context}"));
                 assert_eq!(found.name, *name, "{context}: {}", found.what);
-                let is_in = |(at, bytes): &(u64, Vec<u8>)| (at + start..at + start + bytes.len() as u64).contains(&found.at);
+                let is_in =
+                    |(at, bytes): &(u64, Vec<u8>)| (at + start..at + start + bytes.len() as u64).contains(&found.at);
                 assert!(parts.iter().any(is_in), "{context}: {}", found.at);
                 assert_eq!(BOTH[1 - index].0(&mut card, extent).unwrap(), None, "{context}");
             }

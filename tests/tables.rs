@@ -97,8 +97,7 @@ fn new_partitions_take_the_number_behind_the_highest_then_the_lowest_free_one() 
     let error = add_a_partition(&mut card).unwrap_err();
     assert_eq!(
         error,
-        "the table has 4 entries, 4 are in use, 1 more are needed, and Linux shows none above 255: make an image with \
-         a larger table (sfdisk: table-length)"
+        "the table has 4 entries, 4 are in use, 1 more are needed: make an image with a larger table (sfdisk: table-length)"
     );
     let partitions = vec![(255, 2048, 4095, "last that Linux shows")];
     let mut card = Builder { entries: 256, partitions, ..Builder::new(512, 64) }.build();
@@ -298,7 +297,6 @@ fn damaged_and_hostile_tables_are_refused_with_a_sentence_and_nothing_is_written
         ("array in the usable range", Builder { array_lba: 100, first_usable: 50, ..Builder::new(512, 64) }.build()),
         ("no room for the array before the usable range", with_header(put(40, 20u64, 8))),
         ("overlapping partitions", with_entry(2, 3000, 5000)),
-        ("a partition that ends before it begins", with_entry(2, 5000, 4000)),
         ("a partition on the table", with_entry(1, 10, 4000)),
         ("a partition on LBA 0", with_entry(1, 0, 4000)),
         ("a partition beyond the disk", with_entry(3, 100_000, u64::MAX)),

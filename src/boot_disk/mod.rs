@@ -108,7 +108,7 @@ impl Search {
 
     /// Finds it. While it is not there, or while it is not certain, waits for disks to appear, until `deadline`.
     /// `is_settled` says of a disk that nothing depends on whether it is this one: then nobody has to be certain.
-    pub fn find(&self, deadline: Option<Instant>, is_settled: &mut dyn FnMut(&Opened) -> bool) -> Answer {
+    pub fn find(&self, deadline: Option<Instant>, is_settled: &mut dyn FnMut(&mut Opened) -> bool) -> Answer {
         let events = |reason| (Error::Events(reason), Vec::new());
         let mut listener = None;
         loop {
@@ -145,7 +145,7 @@ impl Search {
     }
 
     /// What there is to find at this moment, and whether more disks could change it.
-    fn find_now(&self, is_settled: &mut dyn FnMut(&Opened) -> bool) -> (Answer, Certainty) {
+    fn find_now(&self, is_settled: &mut dyn FnMut(&mut Opened) -> bool) -> (Answer, Certainty) {
         if let Some(device) = &self.wish.device {
             let evidence = vec![format!("device = \"{}\" in [boot-disk]", device.display())];
             let found = Found { path: device.clone(), evidence, candidates: Vec::new(), opened: None, warning: None };
@@ -157,7 +157,7 @@ impl Search {
             Err(reason) => return (Err((Error::Sysfs(reason), Vec::new())), Certainty::Certain),
         };
         let fitting = disks.iter().flatten().count();
-        let settled = fitting > 0 && disks.iter().flatten().all(is_settled);
+        let settled = fitting > 0 && disks.iter_mut().flatten().all(is_settled);
         // Where there is nothing to decide, the firmware has no say and nobody has to tell disks apart.
         let silent = Firmware::default();
         let is_decided = settled && fitting == 1;

@@ -8,9 +8,9 @@
 //! New partitions are known to the kernel before any table has them: the tool gets a real node, and after a power cut
 //! there is nothing.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,14 @@ use crate::disk::{directories, growing, links, shown, udev};
 use crate::filesystem::Mkfs;
 use crate::kernel;
 use crate::kernel::calls::{add_partition, remove_partition, sector_size};
+use crate::kernel::mount::{Use, is_swap, use_of};
 use crate::kernel::sysfs::{self, KernelPartition};
 use crate::kernel::uevent::{self, Answers};
+use crate::kernel::users;
 use crate::units::{Extent, Label, MIB, show_exact, show_seconds};
+
+/// Bytes at either end of a disk that a table usually has.
+const TABLE: u64 = 34 * 512;
 
 /// An open block device.
 #[derive(Debug)]
@@ -47,8 +52,7 @@ pub struct BlockDevice {
 /// A partition that the kernel has got from us, open for writing.
 #[derive(Debug)]
 struct Added {
-    number: u32,
-    node: PathBuf,
+    partition: KernelPartition,
     file: File,
 }
 
@@ -120,17 +124,52 @@ impl BlockDevice {
         &self.node
     }
 
-    /// Removes what the kernel shows where a partition that is new or grows will be, and no table has: from a run that was
-    /// stopped in this boot, or of another program.
-    fn clear_the_way(&mut self, wanted: &Shown, is_new: bool) -> Result<(), MakeError> {
+    /// Removes what the kernel shows in the way of the table as it will be: from a run that was stopped in this boot, of
+    /// another program, or of a table that was changed elsewhere.
+    fn clear_the_way(&mut self, table: &[Shown], new: &[NewPartition]) -> Result<(), MakeError> {
+        let Some(first) = table.first() else { return Ok(()) };
         let all = self.kernel.partitions();
-        for other in all.map_err(|reason| MakeError::io(&wanted.label, "reading the kernel's partitions", reason))? {
-            let is_itself = !is_new && shown::is_same(&other, wanted);
-            if !is_itself && shown::is_in_the_way(&other, wanted) {
-                self.remove_leftover(&wanted.label, other)?;
+        let mut all = all.map_err(|reason| MakeError::io(&first.label, "reading the kernel's partitions", reason))?;
+        for wanted in table {
+            let is_new = new.iter().any(|new| new.number == wanted.number);
+            let is_itself = |other: &KernelPartition| !is_new && shown::is_same(other, wanted);
+            let in_the_way = |other: &KernelPartition| !is_itself(other) && shown::is_in_the_way(other, wanted);
+            let (others, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(in_the_way);
+            all = rest;
+            for other in others {
+                self.remove_leftover(wanted, is_new, other)?;
             }
         }
         Ok(())
+    }
+
+    /// Refuses where a loop device or another process uses what would be written to.
+    fn check_users(&self, new: &[NewPartition], removed: &[u32], table: &[Shown]) -> Result<(), MakeError> {
+        let label = |reason| MakeError::Disk { action: "looking for what uses the disk", reason };
+        let shown = self.kernel.partitions().map_err(label)?;
+        let removed = shown.iter().filter(|shown| removed.contains(&shown.number)).map(|shown| shown.extent);
+        let changed = table.iter().filter(|shown| shown.has_changed).map(|shown| shown.extent);
+        let ends = [0, self.actual_size.saturating_sub(TABLE)].map(|start| Extent { start, size: TABLE });
+        let places: Vec<Extent> = new.iter().map(|new| new.extent).chain(removed).chain(changed).chain(ends).collect();
+        match self.users(&places).map_err(label)?.into_iter().next() {
+            None => Ok(()),
+            Some(user) => Err(MakeError::Used { user }),
+        }
+    }
+
+    /// Refuses where another process has the whole disk for itself. The kernel gives a partition to one that wants it alone
+    /// only where nothing else has the disk alone, and the disk not while a partition is taken so (block/bdev.c,
+    /// `bd_may_claim`): a partition that can be had, or is mounted, says that the disk is free. The new ones come first,
+    /// which nothing else wants.
+    fn check_alone(&self) -> Result<(), MakeError> {
+        let failed = |reason| MakeError::Disk { action: "looking for what uses the disk", reason };
+        let shown = self.kernel.partitions().map_err(failed)?;
+        let all = self.added.iter().map(|added| &added.partition).chain(&shown);
+        let mut nodes = all.filter(|partition| partition.has_its_node().unwrap_or(false)).map(|it| it.node.as_path());
+        let is_free = |node: &Path| Ok::<bool, io::Error>(use_of(node)? != Use::Other || is_swap(node)?);
+        let known = nodes.try_fold(false, |known, node| Ok(known || is_free(node)?)).map_err(failed)?;
+        let is_free = known || use_of(&self.node).map_err(failed)? != Use::Other;
+        if is_free { Ok(()) } else { Err(MakeError::Held) }
     }
 
     /// Lets the kernel have a new partition.
@@ -138,15 +177,26 @@ impl BlockDevice {
         let io_error = |action| move |reason| MakeError::io(&partition.label, action, reason);
         let (number, extent) = (partition.number, partition.extent);
         add_partition(&self.readable, number, extent).map_err(io_error("telling the kernel of it"))?;
-        let open = |added: KernelPartition| kernel::open(&added.node, true).map(|file| (added.node, file));
-        match self.find(number).and_then(|added| added.ok_or(io::ErrorKind::NotFound.into())).and_then(open) {
-            Ok((node, file)) => self.added.push(Added { number, node, file }),
+        match self.open_added(partition) {
+            Ok(added) => self.added.push(added),
             Err(reason) => {
                 remove_partition(&self.readable, number).map_err(io_error("taking it back"))?;
-                return Err(MakeError::io(&partition.label, "opening its device node", reason));
+                return Err(reason);
             }
         }
         Ok(())
+    }
+
+    fn open_added(&self, new: &NewPartition) -> Result<Added, MakeError> {
+        let failed = |reason| MakeError::io(&new.label, "opening its device node", reason);
+        let partition = self.find(new.number).and_then(|added| added.ok_or(io::ErrorKind::NotFound.into()));
+        let partition = partition.map_err(failed)?;
+        if !partition.has_its_node().map_err(failed)? {
+            let (label, name) = (new.label.clone(), partition.name());
+            return Err(MakeError::OtherDevice { label, node: partition.node, name });
+        }
+        let file = partition.open(true).map_err(failed)?;
+        Ok(Added { partition, file })
     }
 
     /// Lets the kernel forget what a factory reset will delete: nobody can open it any more, and what is open stays.
@@ -164,31 +214,33 @@ impl BlockDevice {
         Ok(())
     }
 
-    /// What the kernel shows in a place where no table has anything.
-    fn remove_leftover(&mut self, label: &Label, leftover: KernelPartition) -> Result<(), MakeError> {
-        let node = leftover.node.display().to_string();
+    /// What the kernel shows in a place where no table has anything, or has something else.
+    fn remove_leftover(&mut self, wanted: &Shown, is_new: bool, leftover: KernelPartition) -> Result<(), MakeError> {
+        let (label, node) = (wanted.label.clone(), leftover.node.display().to_string());
         match remove_partition(&self.readable, leftover.number) {
             Ok(()) => {
                 log::info!(
-                    "the kernel has shown {node} where {label} will be, perhaps since a run was stopped: removed"
+                    "the kernel has shown {node} in the way of {label}, perhaps since a run was stopped: removed"
                 );
                 self.removed.push(leftover);
                 Ok(())
             }
             Err(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
-                Err(MakeError::InUse { label: label.clone(), node })
+                Err(match leftover.number == wanted.number {
+                    true if !is_new => MakeError::Elsewhere { label, node, is: leftover.extent, wanted: wanted.extent },
+                    _ => MakeError::InUse { label, node },
+                })
             }
-            Err(reason) => Err(MakeError::io(label, "removing what an earlier run left in the kernel", reason)),
+            Err(reason) => Err(MakeError::io(&label, "removing what an earlier run left in the kernel", reason)),
         }
     }
 
     fn make_directories(&mut self, partition: &NewPartition, mkfs: &Mkfs) -> Result<(), MakeError> {
-        let added = self.added.iter_mut().find(|added| added.number == partition.number);
-        let Added { node, file, .. } = added.expect("it has just been made");
-        // A kernel may mount nothing that anybody has open for writing (CONFIG_BLK_DEV_WRITE_MOUNTED).
-        *file =
-            kernel::open(node, false).map_err(|reason| MakeError::io(&partition.label, "opening it again", reason))?;
-        directories::make(partition, mkfs, node)?;
+        let added = self.added.iter_mut().find(|added| added.partition.number == partition.number);
+        let Added { partition: shown, file } = added.expect("it has just been made");
+        // A kernel may mount nothing that is open for writing (CONFIG_BLK_DEV_WRITE_MOUNTED).
+        *file = shown.open(false).map_err(|reason| MakeError::io(&partition.label, "opening it again", reason))?;
+        directories::make(partition, mkfs, &shown.node)?;
         file.sync_all().map_err(|reason| MakeError::io(&partition.label, "flushing its directories", reason))
     }
 
@@ -204,7 +256,7 @@ impl BlockDevice {
             warn(reason);
             Vec::new()
         });
-        let held = partitions.iter().find_map(|partition| kernel::open(&partition.node, false).ok());
+        let held = partitions.iter().find_map(|partition| partition.open(false).ok());
         let answers = Answers::listen().unwrap_or_else(|reason| {
             warn(reason);
             None
@@ -287,7 +339,18 @@ impl Disk for BlockDevice {
         if !holders.is_empty() {
             return Err(OpenError::PartOf { path: path(), holders: holders.join(", ") });
         }
-        kernel::check_writable(&self.node).map_err(|reason| OpenError::from_io(&self.node, true, reason))
+        kernel::check_writable(&self.node).map_err(|reason| OpenError::from_io(&self.node, true, reason))?;
+        // A partitioning tool that does not lock, a virtual machine: the kernel keeps neither from it.
+        let device = self.readable.metadata().map_err(io_error)?.rdev();
+        let mut writers = Vec::new();
+        let is_alone = kernel::wait_until(wait, || {
+            writers = users::writers_of(&[device])?;
+            Ok(writers.is_empty())
+        });
+        match is_alone.map_err(io_error)? {
+            true => Ok(()),
+            false => Err(OpenError::Used { path: path(), user: writers.join(", ") }),
+        }
     }
 
     fn check_make(&self, new: &[NewPartition]) -> Result<(), MakeError> {
@@ -298,27 +361,66 @@ impl Disk for BlockDevice {
     /// first write.
     fn prepare(&mut self, new: &[NewPartition], removed: &[u32], table: &[Shown]) -> Result<(), MakeError> {
         self.check_make(new)?;
+        self.check_users(new, removed, table)?;
         self.forget_partitions(removed)?;
-        for wanted in table.iter().filter(|wanted| wanted.has_changed) {
-            self.clear_the_way(wanted, new.iter().any(|new| new.number == wanted.number))?;
-        }
+        self.clear_the_way(table, new)?;
         for partition in new {
             self.add(partition)?;
         }
-        Ok(())
+        self.check_alone()
+    }
+
+    fn users(&self, places: &[Extent]) -> io::Result<Vec<String>> {
+        let is_used = |extent: &Extent| places.iter().any(|place| place.overlaps(extent));
+        let mut devices = Vec::new();
+        for partition in self.kernel.partitions()? {
+            devices.extend(partition.device()?.map(|device| (device, partition.extent)));
+        }
+        let written: Vec<u64> =
+            devices.iter().filter(|(_, extent)| is_used(extent)).map(|(device, _)| *device).collect();
+        devices.push((self.readable.metadata()?.rdev(), Extent { start: 0, size: self.actual_size }));
+        let place = |backing: &Metadata| {
+            let found = devices.iter().find(|(device, _)| *device == backing.rdev());
+            found.filter(|_| backing.file_type().is_block_device()).map(|(_, extent)| *extent)
+        };
+        let loops = users::loops_over(place)?.into_iter().filter(|it| is_used(&it.window)).map(|it| it.node);
+        Ok(loops.chain(users::writers_of(&written)?).collect())
+    }
+
+    fn shows(&self, table: &[Shown]) -> bool {
+        self.kernel.partitions().is_ok_and(|shown| shown::are_all_shown(&shown, table))
+    }
+
+    fn show(&mut self, table: &[Shown], wait: Duration) -> Result<bool, AnnounceError> {
+        let io_error =
+            |action: &str, reason| AnnounceError::Io { action: format!("{action} {}", self.node.display()), reason };
+        let shown =
+            self.kernel.partitions().map_err(|reason| io_error("reading the kernel's partitions of", reason))?;
+        if shown::are_all_shown(&shown, table) {
+            return Ok(false);
+        }
+        log::info!("the kernel does not show what the table has, perhaps since a run was stopped: it is told");
+        if !kernel::lock(&self.readable, &self.node, wait).map_err(|reason| io_error("locking", reason))? {
+            return Err(io_error("locking", io::ErrorKind::WouldBlock.into()));
+        }
+        let missing: Vec<u32> = table.iter().filter(|it| !shown::is_shown(&shown, it)).map(|it| it.number).collect();
+        let reconciled = shown::reconcile(&self.readable, &self.kernel, table);
+        self.hand_over(&missing);
+        reconciled.map(|()| true)
     }
 
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError> {
         let added = |partition: &NewPartition| {
-            let added = self.added.iter().find(|added| added.number == partition.number);
+            let added = self.added.iter().find(|added| added.partition.number == partition.number);
             added.expect("make without prepare would leave partitions unformatted")
         };
         for partition in new {
             clear_ends(&added(partition).file, partition.extent)
                 .map_err(|reason| MakeError::io(&partition.label, "clearing its ends", reason))?;
         }
-        let job =
-            |partition| Some(Job { partition, mkfs: partition.mkfs.as_ref()?, node: added(partition).node.clone() });
+        let job = |partition| {
+            Some(Job { partition, mkfs: partition.mkfs.as_ref()?, node: added(partition).partition.node.clone() })
+        };
         let jobs: Vec<Job> = new.iter().filter_map(job).collect();
         mkfs::run_all(&jobs, Some(&self.readable))?;
         for partition in new {
@@ -335,10 +437,11 @@ impl Disk for BlockDevice {
     }
 
     fn abandon(&mut self, still_has: bool) {
-        for Added { number, node, file } in std::mem::take(&mut self.added) {
+        for Added { partition, file } in std::mem::take(&mut self.added) {
             drop(file);
-            if let Err(reason) = remove_partition(&self.readable, number) {
-                log::warn!("the kernel keeps {}, which no table has, until the next run: {reason}", node.display());
+            if let Err(reason) = remove_partition(&self.readable, partition.number) {
+                let node = partition.node.display();
+                log::warn!("the kernel keeps {node}, which no table has, until the next run: {reason}");
             }
         }
         for KernelPartition { number, extent, node, .. } in std::mem::take(&mut self.removed) {
@@ -375,7 +478,15 @@ impl Disk for BlockDevice {
         let shown = self.find(growth.number).map_err(failed("reading the kernel's partitions"))?;
         let shown = shown.filter(|shown| shown.extent == growth.extent);
         let elsewhere = || io::Error::other("the kernel does not show the partition as the table has it");
-        let node = shown.ok_or_else(elsewhere).map_err(failed("finding its device node"))?.node;
+        let shown = shown.ok_or_else(elsewhere).map_err(failed("finding its device node"))?;
+        if !shown.has_its_node().map_err(failed("looking at its device node"))? {
+            let words = format!("{} is not the device that the kernel calls {}", shown.node.display(), shown.name());
+            return Err(failed("finding its device node")(io::Error::other(words)));
+        }
+        if let Some(user) = self.users(&[growth.extent]).map_err(failed("looking for what uses it"))?.first() {
+            return Err(failed("looking for what uses it")(io::Error::other(format!("{user} does"))));
+        }
+        let node = shown.node;
         log::info!("growing {}: {}", growth.label, growth.words());
         let started = Instant::now();
         let what = format!("growing {} to {}", growth.label, show_exact(growth.to));

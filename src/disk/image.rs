@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::disk::directories;
 use crate::disk::mkfs::{self, Job};
 use crate::disk::open::{OpenError, pretended};
 use crate::disk::{Disk, MakeError, NewPartition, SECTOR_SIZES, Shown};
-use crate::kernel;
+use crate::kernel::{self, users};
 use crate::units::Extent;
 
 /// An open image file.
@@ -119,6 +119,10 @@ impl Disk for Image {
         Ok(false)
     }
 
+    fn is_file(&self) -> bool {
+        true
+    }
+
     fn lock(&mut self, wait: Duration) -> Result<(), OpenError> {
         let path = || self.path.clone();
         self.file = kernel::open(&self.path, true).map_err(|reason| OpenError::from_io(&self.path, true, reason))?;
@@ -126,7 +130,19 @@ impl Disk for Image {
         if !kernel::lock(&self.file, &self.path, wait).map_err(io_error)? {
             return Err(OpenError::Locked { path: path(), waited: wait });
         }
-        // Whoever held the lock may have changed the size.
+        // Neither takes the lock: a loop device, which shows the old table on, and QEMU, which has locks of its own.
+        let metadata = self.file.metadata().map_err(io_error)?;
+        let place = Extent { start: 0, size: metadata.len() };
+        let own = |other: &std::fs::Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
+        let loops = users::loops_over(|backing| own(backing).then_some(place)).map_err(io_error)?;
+        if let Some(user) = loops.first() {
+            return Err(OpenError::Used { path: path(), user: user.node.clone() });
+        }
+        if users::is_locked_in_part(&self.file).map_err(io_error)? {
+            let user = "another program, which has locked a part of it: a virtual machine, perhaps".to_owned();
+            return Err(OpenError::Used { path: path(), user });
+        }
+        // The lock's last holder may have changed the size.
         self.size = self.file.metadata().map_err(io_error)?.len();
         Ok(())
     }

@@ -110,6 +110,11 @@ fn not_started(job: &Job, reason: io::Error) -> MakeError {
 
 fn start_and_wait(mkfs: &Mkfs, node: &Path, lock: Option<&File>) -> io::Result<(std::process::ExitStatus, String)> {
     let (reader, writer) = io::pipe()?;
+    let (alive, ours) = io::pipe()?;
+    // Whatever a tool starts, and leaves behind, ends with it. This is of this thread, which starts nothing else.
+    if let Err(reason) = kernel::calls::separate_processes() {
+        log::debug!("what {} starts can outlive it: {reason}", mkfs.tool.display());
+    }
     #[allow(clippy::disallowed_methods)] // this is the door that the lint guards
     let mut command = Command::new(&mkfs.tool);
     command.args(&mkfs.arguments).arg(node);
@@ -117,7 +122,7 @@ fn start_and_wait(mkfs: &Mkfs, node: &Path, lock: Option<&File>) -> io::Result<(
     command.env_clear().env("PATH", TOOL_DIRECTORIES.join(":")).env("LC_ALL", "C");
     command.envs(mkfs.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    kernel::calls::tie_to_us(&mut command, lock);
+    kernel::calls::tie_to_us(&mut command, lock, &alive, &ours);
     log::debug!("running {command:?}");
     let mut child = command.spawn()?;
     // The command holds the writing end; while it lives, reading would never come to an end.

@@ -16,7 +16,7 @@ mod shown;
 mod udev;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::disk::open::OpenError;
@@ -68,6 +68,23 @@ pub trait Disk {
     /// Durable only after `flush`.
     fn make(&mut self, new: &[NewPartition]) -> Result<(), MakeError>;
 
+    /// Who uses a part of these places without having it alone: loop devices, and processes that have a partition there open
+    /// for writing. Names for messages.
+    fn users(&self, _places: &[Extent]) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Makes the kernel show `table` where it shows less, as after a run that was killed; waits for the disk's lock at most
+    /// `wait`. Whether there was anything to do. Writes nothing to the disk.
+    fn show(&mut self, _table: &[Shown], _wait: Duration) -> Result<bool, AnnounceError> {
+        Ok(false)
+    }
+
+    /// Whether the kernel shows all of these.
+    fn shows(&self, _table: &[Shown]) -> bool {
+        true
+    }
+
     /// Ends a run that will not bring its new partitions into a table: takes back what `prepare` told the kernel. The
     /// kernel gets back what it was told to forget only where the table `still_has` it.
     fn abandon(&mut self, _still_has: bool) {}
@@ -114,6 +131,11 @@ pub trait Disk {
         None
     }
 
+    /// Whether it is an image file, in which nothing is left by chance of what was there before.
+    fn is_file(&self) -> bool {
+        false
+    }
+
     /// Whether the kernel lets nobody write to it.
     fn is_read_only(&self) -> bool {
         false
@@ -124,6 +146,10 @@ pub trait Disk {
         None
     }
 }
+
+/// How a sector begins with which a run asks a disk whether it holds what is written to it. A run that is stopped then
+/// leaves it there.
+pub const PROBE_MARK: &[u8] = b"makeroom asks whether LBA ";
 
 /// The sector sizes that a GPT is made for.
 pub const SECTOR_SIZES: [u32; 2] = [512, 4096];
@@ -239,6 +265,14 @@ pub enum MakeError {
         /// What the system said.
         reason: io::Error,
     },
+    /// Asking about the whole disk.
+    #[error("{action}: {reason}")]
+    Disk {
+        /// What was being done.
+        action: &'static str,
+        /// What the system said.
+        reason: io::Error,
+    },
     /// The kernel shows another partition in its place or under its number, and somebody uses it. Exit status 75.
     #[error(
         "{label}: {node} is in its place and in use, though the partition table does not have it; unmount it or stop \
@@ -249,6 +283,56 @@ pub enum MakeError {
         label: Label,
         /// The device node that is in use.
         node: String,
+    },
+    /// The kernel shows a partition at another place than the table has it, and it is in use there. Exit status 75.
+    #[error(
+        "{label}: the kernel shows {node} at byte {}, the table has it at byte {}, and it is in use: the table was changed \
+         elsewhere meanwhile. Unmount it, or reboot, so that the kernel shows what the table says", is.start, wanted.start
+    )]
+    Elsewhere {
+        /// The partition.
+        label: Label,
+        /// Its device node.
+        node: String,
+        /// Where the kernel shows it.
+        is: Extent,
+        /// Where the table has it.
+        wanted: Extent,
+    },
+    /// A loop device or a process uses a place that would be written to, through the whole disk. Exit status 75.
+    #[error(
+        "{user} uses a part of the disk that would be written to: end that (losetup --detach LOOP, or stop the process), \
+             then run makeroom again"
+    )]
+    Used {
+        /// Its name.
+        user: String,
+    },
+    /// Another process has opened the whole disk exclusively. Exit status 75.
+    #[error("another process has the whole disk for itself (O_EXCL): stop it, then run makeroom again")]
+    Held,
+    /// A node is that of another device. Exit status 69.
+    #[error(
+        "{label}: {} is not the device that the kernel calls {name}: what would be written there would go to another disk. \
+         Run makeroom with a devtmpfs on /dev", node.display()
+    )]
+    OtherDevice {
+        /// The partition.
+        label: Label,
+        /// The node.
+        node: PathBuf,
+        /// The kernel's name of the partition.
+        name: String,
+    },
+    /// The tool said yes and has not made what it was asked for.
+    #[error("{label}: {tool} ended without an error, but {what}")]
+    NotMade {
+        /// The partition.
+        label: Label,
+        /// The tool's path.
+        tool: String,
+        /// What is there instead.
+        what: String,
     },
     /// A partition that a factory reset would make anew is in use. Exit status 75.
     #[error("{node} would be deleted by the factory reset, and it is in use: unmount it, then run makeroom again")]
@@ -319,7 +403,8 @@ pub enum MakeError {
 }
 
 impl MakeError {
-    fn io(label: &Label, action: &'static str, reason: io::Error) -> MakeError {
+    /// The system's answer to `action`.
+    pub fn io(label: &Label, action: &'static str, reason: io::Error) -> MakeError {
         MakeError::Io { label: label.clone(), action, reason }
     }
 }

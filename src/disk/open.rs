@@ -69,6 +69,9 @@ pub enum OpenError {
         path.display(), show_seconds(*waited))]
     Locked { path: PathBuf, waited: Duration },
     /// Exit status 75.
+    #[error("{} is in use by {user}: stop that, then run makeroom again", path.display())]
+    Used { path: PathBuf, user: String },
+    /// Exit status 75.
     #[error("{} is no longer the disk that makeroom looked at: it was exchanged or has changed its size meanwhile; \
         run makeroom again", path.display())]
     Replaced { path: PathBuf },

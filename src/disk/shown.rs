@@ -49,8 +49,7 @@ enum Change<'a> {
 
 /// First what is in the way goes, then what stays gets its size, which may make room for what comes.
 fn changes<'a>(shown: &[KernelPartition], table: &[&'a Shown]) -> Vec<Change<'a>> {
-    let is_shown = |wanted: &&&Shown| shown.iter().any(|shown| is_as_wanted(shown, wanted));
-    let wrong: Vec<&Shown> = table.iter().filter(|wanted| !is_shown(wanted)).copied().collect();
+    let wrong: Vec<&Shown> = table.iter().filter(|wanted| !is_shown(shown, wanted)).copied().collect();
     let (resized, added): (Vec<&Shown>, Vec<&Shown>) =
         wrong.iter().partition(|wanted| shown.iter().any(|shown| is_same(shown, wanted)));
     let goes = |shown: &&KernelPartition| {
@@ -60,6 +59,16 @@ fn changes<'a>(shown: &[KernelPartition], table: &[&'a Shown]) -> Vec<Change<'a>
     let removed = shown.iter().filter(goes).map(|shown| Change::Remove(shown.number));
     let (resized, added) = (resized.iter().copied().map(Change::Resize), added.iter().copied().map(Change::Add));
     removed.chain(resized).chain(added).collect()
+}
+
+/// Whether the kernel shows all of a table. What it shows beside that may be in use, and is not asked about.
+pub fn are_all_shown(shown: &[KernelPartition], table: &[Shown]) -> bool {
+    table.iter().all(|wanted| wanted.number > MAX_NUMBER || is_shown(shown, wanted))
+}
+
+/// Whether the kernel shows a partition as the table has it.
+pub fn is_shown(shown: &[KernelPartition], wanted: &Shown) -> bool {
+    shown.iter().any(|shown| is_as_wanted(shown, wanted))
 }
 
 /// Whether it only gets another size.

@@ -1,10 +1,12 @@
 //! Which file system: one row each with its minimum, its label limit, its tool and the tool's arguments.
 //!
-//! Knows no disk and runs nothing. To add a file system, add a row.
+//! Knows no disk and runs nothing. To add a file system, add a row here, what its superblock says in `superblock` where it
+//! grows, and how it is seen in `made`.
 //!
 //! The defaults fit SD cards. No discard: a card can take a minute for it, and some break on it. No zeroing that
 //! the kernel can do later: mkfs.ext4 alone would write 260 MiB into a 32 GiB partition.
 
+pub mod made;
 pub mod superblock;
 
 use std::ffi::OsString;
@@ -70,6 +72,10 @@ pub struct Mkfs {
     pub environment: Vec<(&'static str, String)>,
     /// What it makes.
     pub format: Format,
+    /// The label that it gives to that.
+    pub label: String,
+    /// Whether the configuration gives it options, which may change the label and the size.
+    pub has_options: bool,
     /// What is made in that, in this order.
     pub directories: Vec<Directory>,
     /// The one of `directories` that is mounted when nobody says which.
@@ -244,6 +250,8 @@ pub fn mkfs(
         arguments: arguments.map(OsString::from).collect(),
         environment: vec![("MKE2FS_DEVICE_SECTSIZE", sector_size.to_string())],
         format: content.format,
+        label: content.label.clone(),
+        has_options: !content.options.is_empty(),
         directories: content.directories.clone(),
         default_subvolume: content.default_subvolume.clone(),
     })

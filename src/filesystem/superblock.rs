@@ -5,7 +5,7 @@
 //! would try again.
 
 use crate::filesystem::Format;
-use crate::units::{KIB, MIB, round_down};
+use crate::units::{KIB, MIB, round_down, show_size};
 
 /// Bytes that are read of a partition to know its file system: all that its superblock says is in them.
 pub const WINDOW: usize = 4096;
@@ -24,6 +24,20 @@ pub struct Superblock {
     /// Why it is not grown, as a sentence about it.
     pub obstacle: Option<&'static str>,
     groups: Groups,
+    expense: Expense,
+}
+
+/// What growing costs beyond the bytes that it adds, by the file system's groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expense {
+    /// Nothing that is worth a word.
+    None,
+    /// xfs: every mount reads each group.
+    Mounts,
+    /// ext4: for each flex group that it adds, of so many groups, the kernel counts all that there are (fs/ext4/super.c,
+    /// `ext4_calculate_overhead`, called by fs/ext4/resize.c); where groups have no checksums, it writes their inode tables,
+    /// of so many bytes each.
+    Counting { flex_groups: u64, tables: Option<u64> },
 }
 
 /// The parts that a file system is made of, in blocks.
@@ -72,6 +86,43 @@ impl Superblock {
         let end = if rest < self.groups.least_of(whole) { there - rest } else { there };
         end.saturating_mul(self.block_size).max(self.size)
     }
+
+    /// What there is to say before it grows to `to` bytes, where that takes long, or makes every later mount slow. The
+    /// thresholds are where a slow machine needs about a minute, and a card a second for each mount.
+    pub fn expense_of(&self, to: u64) -> Option<String> {
+        const MOST_STEPS: u128 = 1 << 24;
+        const MOST_TABLES: u64 = 1 << 30;
+        const MOST_GROUPS: u64 = 400;
+        let groups =
+            |size: u64| (size / self.block_size).saturating_sub(self.groups.first).div_ceil(self.groups.blocks);
+        let (before, after) = (groups(self.size), groups(to));
+        match self.expense {
+            Expense::Mounts if after > MOST_GROUPS && after > before => Some(format!(
+                "its xfs will have {after} allocation groups, and every mount reads each: let makeroom make the partition, or \
+                 make the image larger, and with mkfs.xfs -d agcount=2"
+            )),
+            Expense::Counting { flex_groups, tables } => {
+                let square = |groups: u64| u128::from(groups).pow(2);
+                let steps = square(after).saturating_sub(square(before)) / (2 * u128::from(flex_groups.max(1)));
+                let written = tables.map_or(0, |bytes| after.saturating_sub(before).saturating_mul(bytes));
+                if steps >= MOST_STEPS {
+                    Some(format!(
+                        "its ext4 will have {after} block groups, which takes the kernel minutes, or hours: let makeroom make \
+                         the partition, or make the image with mkfs.ext4 -b 4096 -i 16384"
+                    ))
+                } else if written >= MOST_TABLES {
+                    Some(format!(
+                        "its ext4 has no checksums, so that the kernel writes {} of inode tables while it grows: let makeroom \
+                         make the partition, or give the image checksums (tune2fs -O metadata_csum)",
+                        show_size(written)
+                    ))
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Groups {
@@ -102,6 +153,8 @@ fn ext4(bytes: &[u8]) -> Option<Superblock> {
     const SPARSE_SUPER: u32 = 0x1;
     const BIGALLOC: u32 = 0x200;
     const CHECKSUMS: u32 = 0x400;
+    const GROUP_CHECKSUMS: u32 = 0x10;
+    const FLEX_GROUPS: u32 = 0x200;
     const ERRORS: u16 = 2;
 
     let (compatible, incompatible, read_only) = (le32(bytes, 92), le32(bytes, 96), le32(bytes, 100));
@@ -149,7 +202,14 @@ fn ext4(bytes: &[u8]) -> Option<Superblock> {
     } else {
         None
     };
-    Some(Superblock { format: Format::Ext4, size, block_size, device_id: 0, obstacle, groups })
+    let flex_groups = match (incompatible & FLEX_GROUPS, bytes[372]) {
+        (FLEX_GROUPS, log @ 1..=14) => 1 << log,
+        (FLEX_GROUPS, 15..=31) => 1 << 14,
+        _ => 1,
+    };
+    let tables = (read_only & (CHECKSUMS | GROUP_CHECKSUMS) == 0).then(|| u64::from(inodes).saturating_mul(inode_size));
+    let expense = Expense::Counting { flex_groups, tables };
+    Some(Superblock { format: Format::Ext4, size, block_size, device_id: 0, obstacle, groups, expense })
 }
 
 /// fs/xfs/libxfs/xfs_format.h, `struct xfs_dsb`, big-endian; what becomes of its end is decided in
@@ -176,7 +236,8 @@ fn xfs(bytes: &[u8]) -> Option<Superblock> {
     let limit = per_group * (u64::from(u32::MAX) - 1);
     let groups = Groups { blocks: per_group, least: LEAST, limit, ..Groups::none() };
     let size = blocks.checked_mul(block_size)?;
-    Some(Superblock { format: Format::Xfs, size, block_size, device_id: 0, obstacle, groups })
+    let expense = Expense::Mounts;
+    Some(Superblock { format: Format::Xfs, size, block_size, device_id: 0, obstacle, groups, expense })
 }
 
 /// include/uapi/linux/btrfs_tree.h, `struct btrfs_super_block` and in it `struct btrfs_dev_item`; the new size is
@@ -206,6 +267,7 @@ fn btrfs(bytes: &[u8]) -> Option<Superblock> {
         device_id: le64(bytes, DEVICE),
         obstacle,
         groups: Groups { least: 256 * MIB / block_size, ..Groups::none() },
+        expense: Expense::None,
     })
 }
 
@@ -225,6 +287,7 @@ fn f2fs(bytes: &[u8]) -> Option<Superblock> {
         device_id: 0,
         obstacle: Some("resize.f2fs does not survive a power cut: run it by hand while it is not mounted"),
         groups: Groups { step: SEGMENT, ..Groups::none() },
+        expense: Expense::None,
     })
 }
 
@@ -234,19 +297,19 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc)))
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     std::array::from_fn(|index| bytes[at + index])
 }
 
-fn le16(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(part(bytes, at))
 }
 
-fn le32(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn le32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(part(bytes, at))
 }
 
-fn le64(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn le64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(part(bytes, at))
 }
 

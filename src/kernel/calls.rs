@@ -3,16 +3,23 @@
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint};
 use std::fs::File;
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc::{
-    F_SETFD, PR_SET_PDEATHSIG, SIGKILL, SYS_fsconfig, SYS_fsmount, SYS_fsopen, fcntl, getppid, prctl, syscall,
+    _exit, F_GETFD, F_SETFD, O_RDONLY, O_RDWR, PR_SET_PDEATHSIG, SIGKILL, SYS_close_range, SYS_fsconfig, SYS_fsmount,
+    SYS_fsopen, close, fcntl, fremovexattr, open, poll, pollfd, prctl, syscall,
 };
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 
+use crate::kernel;
 use crate::units::Extent;
 
 /// Tells the kernel that a disk has a partition, without writing anything to the disk: number from 1, place in bytes.
@@ -319,17 +326,91 @@ fn change_partition(disk: &File, op: c_int, number: u32, extent: Extent) -> io::
     Ok(())
 }
 
+/// Whether a file system takes no change for `longest`: then it is frozen (ioctl_fifreeze(2)), and whatever wants to change
+/// it waits, and cannot be killed, until it is thawed. Asked by a child, which waits in the place of this process.
+pub fn is_frozen(root: &File, longest: Duration) -> io::Result<bool> {
+    let descriptor = root.as_raw_fd();
+    // SAFETY: the child makes system calls and nothing else, until it ends without running any destructor.
+    let child = match unsafe { fork() }? {
+        ForkResult::Child => {
+            // Removing an attribute that is not there asks for the right to change the file system, and changes nothing.
+            // SAFETY: the name is a C string; the other descriptors are closed so that nothing stays locked or mounted by
+            // a child that waits.
+            unsafe {
+                close_all_but(descriptor);
+                fremovexattr(descriptor, c"user.makeroom.none".as_ptr());
+                _exit(0)
+            }
+        }
+        ForkResult::Parent { child } => child,
+    };
+    let has_answered = || Ok(waitpid(child, Some(WaitPidFlag::WNOHANG))? != WaitStatus::StillAlive);
+    Ok(!kernel::wait_until(longest, has_answered)?)
+}
+
+/// # Safety
+/// Whatever has one of these descriptors must not use it any more.
+unsafe fn close_all_but(kept: c_int) {
+    let kept = kept.unsigned_abs();
+    for (first, last) in [(0, kept.saturating_sub(1)), (kept + 1, c_uint::MAX)] {
+        if first != kept {
+            // SAFETY: the caller's duty. A kernel before 5.9 does not know the call and leaves all open.
+            unsafe { syscall(SYS_close_range, first, last, 0) };
+        }
+    }
+}
+
+/// Lets a thread's next child, and all that this one starts, end together: the kernel kills what is left in a name space for
+/// processes when its first process has ended (pid_namespaces(7)). Needs `CAP_SYS_ADMIN`; without it, only the child itself
+/// is tied to this process.
+pub fn separate_processes() -> io::Result<()> {
+    Ok(unshare(CloneFlags::CLONE_NEWPID)?)
+}
+
+/// Lets a write behind the limit for files (`RLIMIT_FSIZE`) fail with an error, which can be told, and not end the process.
+pub fn take_file_limits_as_errors() {
+    // SAFETY: ignoring a signal runs no code.
+    if let Err(reason) = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) } {
+        log::debug!("SIGXFSZ cannot be ignored: {reason}");
+    }
+}
+
+/// The runtime of Rust opens /dev/null in the place of a closed standard descriptor, and aborts without a word where there
+/// is none. So a directory takes the place before: what is written to it fails, as it would to a closed descriptor.
+#[used]
+#[unsafe(link_section = ".init_array")]
+// SAFETY: the linker puts the address into the list of functions that the C library calls before `main`; it only makes
+// system calls.
+static OCCUPY: extern "C" fn() = occupy_standard_descriptors;
+
+extern "C" fn occupy_standard_descriptors() {
+    for descriptor in 0..=2 {
+        // SAFETY: asking for the flags of a descriptor changes nothing; opening takes the lowest number that is free, which
+        // is this one, because those below are open.
+        unsafe {
+            if fcntl(descriptor, F_GETFD) == -1 && open(c"/dev/null".as_ptr(), O_RDWR) == -1 {
+                open(c"/".as_ptr(), O_RDONLY);
+            }
+        }
+    }
+}
+
 /// Ties a child to this process: it is killed when the thread that started it ends without waiting for it, and holds
-/// `lock` open for as long as it lives. A tool that outlived us would write into what the next run is making.
-pub fn tie_to_us(command: &mut Command, lock: Option<&File>) {
-    let parent = i32::try_from(std::process::id()).unwrap_or(0);
+/// `lock` open for as long as it lives. A tool that outlived us would write into what the next run is making. `alive` is
+/// the reading end of a pipe whose writing end only this process has.
+pub fn tie_to_us(command: &mut Command, lock: Option<&File>, alive: &PipeReader, ours: &PipeWriter) {
     let lock = lock.map(AsRawFd::as_raw_fd);
+    let (alive, ours) = (alive.as_raw_fd(), ours.as_raw_fd());
     let tie = move || {
-        // SAFETY: prctl, getppid and fcntl are async-signal-safe, and only they run here, between fork and exec;
-        // the descriptor is the parent's, which has it open until the child has ended.
+        // SAFETY: prctl, close, poll and fcntl are async-signal-safe, and only they run here, between fork and exec;
+        // the descriptors are copies of the parent's, which has them open until the child has ended.
         unsafe {
             Errno::result(prctl(PR_SET_PDEATHSIG, SIGKILL))?;
-            if getppid() != parent {
+            // A parent that has ended before that sends no signal. Its number says nothing: in a name space of its own a
+            // child sees no parent. The pipe has no writer any more then.
+            close(ours);
+            let mut wait = pollfd { fd: alive, events: 0, revents: 0 };
+            if poll(&raw mut wait, 1, 0) != 0 {
                 return Err(Errno::ESRCH.into());
             }
             if let Some(lock) = lock {

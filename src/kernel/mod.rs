@@ -1,7 +1,7 @@
 //! What the system is asked for, apart from a disk's bytes: files, locks, holes, randomness, and who listens to us.
 //!
-//! With `disk/` the only place that touches the machine. `sysfs` is what the kernel tells of disks, `uevent` what
-//! udev tells, `mount` a file system that only we see, `calls` the system calls without a safe wrapper: all `unsafe`
+//! With `disk/` the only place that touches the machine. `sysfs` is what the kernel tells of disks, `users` who uses
+//! them, `uevent` what udev tells, `mount` a file system that only we see, `calls` the system calls without a safe wrapper: all `unsafe`
 //! code there is.
 #![allow(clippy::disallowed_methods)] // this is the door that the lint guards
 
@@ -9,6 +9,7 @@ pub mod calls;
 pub mod mount;
 pub mod sysfs;
 pub mod uevent;
+pub mod users;
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -239,6 +240,19 @@ pub fn links_in(directory: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
         }
     }
     Ok(links)
+}
+
+/// Tries something until it is so, or until `wait` is over: whether it is.
+pub fn wait_until(wait: Duration, mut is_so: impl FnMut() -> io::Result<bool>) -> io::Result<bool> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let until = Instant::now() + wait;
+    loop {
+        match is_so()? {
+            true => return Ok(true),
+            false if Instant::now() >= until => return Ok(false),
+            false => thread::sleep(PAUSE),
+        }
+    }
 }
 
 /// Takes the exclusive flock that udev respects, waiting for it at most `wait`. False: another process holds it.

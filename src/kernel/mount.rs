@@ -91,7 +91,9 @@ pub enum Use {
     Free,
     /// It is mounted, and written to.
     Written,
-    /// It is mounted read-only, or in use otherwise.
+    /// It is mounted read-only.
+    Mounted,
+    /// It is in use otherwise.
     Other,
 }
 
@@ -108,7 +110,8 @@ pub fn use_of(node: &Path) -> io::Result<Use> {
     let device = node.metadata()?.rdev();
     let number = format!("{}:{}", major(device), minor(device));
     let mounts = kernel::read_file(Path::new("/proc/self/mountinfo"), LARGEST)?;
-    let is_written = String::from_utf8_lossy(&mounts).lines().any(|line| {
+    let mounts = String::from_utf8_lossy(&mounts);
+    let options = mounts.lines().filter_map(|line| {
         // proc_pid_mountinfo(5): behind the dash are type, source and the file system's own options. A btrfs has a
         // number of its own.
         let (mount, file_system) = line.split_once(" - ").unwrap_or_default();
@@ -116,7 +119,20 @@ pub fn use_of(node: &Path) -> io::Result<Use> {
         let (source, options) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let is_it = mount.split(' ').nth(2) == Some(&number)
             || Path::new(source).metadata().is_ok_and(|source| source.rdev() == device);
-        is_it && options.split(',').next() == Some("rw")
+        is_it.then(|| options.split(',').next() == Some("rw"))
     });
-    Ok(if is_written { Use::Written } else { Use::Other })
+    Ok(match options.collect::<Vec<_>>() {
+        all if all.contains(&true) => Use::Written,
+        all if all.is_empty() => Use::Other,
+        _ => Use::Mounted,
+    })
+}
+
+/// Whether a device is used as swap space (proc_swaps(5)).
+pub fn is_swap(node: &Path) -> io::Result<bool> {
+    let device = node.metadata()?.rdev();
+    let swaps = kernel::read_file(Path::new("/proc/swaps"), 64 << 10)?;
+    let paths = String::from_utf8_lossy(&swaps);
+    let mut paths = paths.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    Ok(paths.any(|path| Path::new(path).metadata().is_ok_and(|metadata| metadata.rdev() == device)))
 }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{major, minor};
+use nix::sys::stat::{major, makedev, minor};
 
 use crate::kernel::{self, write_into};
 use crate::units::Extent;
@@ -30,6 +30,40 @@ pub struct KernelPartition {
     pub extent: Extent,
     /// Its device node.
     pub node: PathBuf,
+}
+
+impl KernelPartition {
+    /// Its kernel name.
+    pub fn name(&self) -> String {
+        self.node.strip_prefix("/dev").unwrap_or(&self.node).to_string_lossy().replace('/', "!")
+    }
+
+    /// Its device number; nothing when it has gone.
+    pub fn device(&self) -> io::Result<Option<u64>> {
+        let text = read(&Path::new("/sys/class/block").join(self.name()).join("dev"))?;
+        let parse = |text: String| {
+            let (major, minor) = text.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
+            Ok(makedev(number(major)?, number(minor)?))
+        };
+        text.map(parse).transpose()
+    }
+
+    /// Whether its node leads to it. In a /dev that is no devtmpfs a node may be left of another device, whose number the
+    /// kernel has given to this one, or the other way round.
+    pub fn has_its_node(&self) -> io::Result<bool> {
+        let metadata = self.node.metadata()?;
+        Ok(metadata.file_type().is_block_device() && Some(metadata.rdev()) == self.device()?)
+    }
+
+    /// Opens it, or fails where its node is that of another device.
+    pub fn open(&self, writable: bool) -> io::Result<File> {
+        // Before it is opened: closing another disk's partition that was open for writing has consequences there.
+        if !self.has_its_node()? {
+            let node = self.node.display();
+            return Err(io::Error::other(format!("{node} is not the device that the kernel calls {}", self.name())));
+        }
+        kernel::open(&self.node, writable)
+    }
 }
 
 /// Tells a device from another that has its name by now, or has its node by mistake.

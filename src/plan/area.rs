@@ -6,7 +6,7 @@
 use super::Error;
 use super::share::{Claim, Kind, share};
 use crate::config::{Declared, Padding};
-use crate::table::{FreeArea, Layout};
+use crate::table::{FreeArea, Layout, Occupied};
 use crate::units::{Extent, MIB, round_down, round_up, show_exact};
 
 /// A declared partition with its limits as multiples of the alignment.
@@ -125,7 +125,7 @@ pub(super) fn allocate(
         match missing.chain(growers).map(|sized| sized.wish.priority).max() {
             Some(highest) if highest > 0 => limit = highest - 1,
             _ if count > numbers => {
-                let (slots, used) = (layout.slots, layout.partitions.len());
+                let (slots, used) = (layout.slots, layout.partitions.len() + layout.ignored.len());
                 return Err(Error::NoSlot { slots, used, needed: count });
             }
             _ if areas.iter().any(keeps_room) => stop_growing(areas, keeps_room),
@@ -176,11 +176,14 @@ fn no_space(sized: &[Sized], wanted: &[bool], areas: &[Area], layout: &Layout) -
         format!("The {leading} before the first partition are not used: boot loaders live there. ")
     });
     let can_shrink = wishes.iter().any(|sized| sized.min > floor(sized).max(1));
-    let remedy = if can_shrink { "Use a larger card, or lower size-min" } else { "Use a larger card" };
+    let larger = if can_shrink { "Use a larger card, or lower size-min" } else { "Use a larger card" };
+    let reserve = layout.large_reserve().map(|reserve| format!("But {reserve}"));
+    let occupied =
+        layout.occupied.iter().map(|Occupied { extent, by }| format!("{} are {by}. ", show_exact(extent.size)));
     Error::NoSpace {
         needed: needed.join(", "),
         free: if free.is_empty() { "nothing".to_owned() } else { free.join(", ") },
-        remedy: unused.unwrap_or_default() + remedy,
+        remedy: occupied.chain(unused).chain([reserve.unwrap_or(larger.to_owned())]).collect(),
     }
 }
 

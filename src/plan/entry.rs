@@ -5,11 +5,18 @@ use crate::config::{Declared, Identity};
 use crate::table::{Layout, Partition};
 use crate::units::{Extent, Guid, Label};
 
+/// Linux shows no partition with a number above this (include/linux/genhd.h: `DISK_MAX_PARTS` is 256).
+pub(super) const LARGEST_NUMBER: u32 = 255;
+
+/// All used entries of a table: what Linux ignores has a number, a name and a GUID, too.
+fn entries(layout: &Layout) -> impl Iterator<Item = &Partition> {
+    layout.partitions.iter().chain(layout.ignored.iter().map(|ignored| &ignored.partition))
+}
+
 /// Numbers for new partitions: those behind the highest in use, so that none of the others can be mistaken for
-/// another; then, from the lowest, those that are free. Linux shows no partition with a number above 255.
+/// another; then, from the lowest, those that are free.
 pub(super) fn free_numbers(layout: &Layout) -> Vec<u32> {
-    const LARGEST_NUMBER: u32 = 255;
-    let used: Vec<u32> = layout.partitions.iter().map(|partition| partition.number).collect();
+    let used: Vec<u32> = entries(layout).map(|partition| partition.number).collect();
     let highest = used.iter().copied().max().unwrap_or(0);
     let numbers = (highest + 1..=layout.slots).chain(1..=highest);
     numbers.filter(|number| *number <= LARGEST_NUMBER && !used.contains(number)).collect()
@@ -36,7 +43,7 @@ pub(super) fn entry(
 
 /// The GUID that is wished for, or one that no other partition has.
 fn guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Guids) -> Result<Guid, Error> {
-    let owner = |guid: Guid| layout.partitions.iter().find(|partition| partition.guid == guid);
+    let owner = |guid: Guid| entries(layout).find(|partition| partition.guid == guid);
     if let Some(guid) = wish.uuid {
         return match owner(guid).filter(|_| guid != Guid([0; 16])) {
             Some(other) => Err(Error::GuidTaken { label: wish.label.clone(), guid, number: other.number }),
@@ -47,7 +54,7 @@ fn guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Gui
     let ordinal = same_type.take_while(|other| other.label != wish.label).count() as u64;
     // One more answer than there are GUIDs to collide with must be enough of any source that is worth its name.
     let answers = (0..).map(|attempt| guids(wish.partition_type, ordinal, attempt));
-    let mut answers = answers.take(layout.partitions.len() + 1);
+    let mut answers = answers.take(entries(layout).count() + 1);
     let found = answers.find(|guid| guid.is_none_or(|guid| owner(guid).is_none()));
     found.flatten().ok_or(Error::NoGuid)
 }
@@ -56,8 +63,7 @@ fn guid(wish: &Declared, declared: &[Declared], layout: &Layout, guids: &mut Gui
 /// may it be the one that another wish has, which would take it for its own.
 fn unique_label(wish: &Declared, declared: &[Declared], layout: &Layout) -> Label {
     let is_wished = |label: &Label| *label != wish.label && declared.iter().any(|other| other.label == *label);
-    let is_taken =
-        |label: &Label| is_wished(label) || layout.partitions.iter().any(|partition| partition.label == *label);
+    let is_taken = |label: &Label| is_wished(label) || entries(layout).any(|partition| partition.label == *label);
     let numbered = (2..).filter_map(|number: u32| wish.label.numbered(number));
     let mut labels = std::iter::once(wish.label.clone()).chain(numbered);
     match wish.identity {

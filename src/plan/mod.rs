@@ -8,13 +8,13 @@ mod entry;
 mod known;
 mod share;
 
-use crate::config::Declared;
+use crate::config::{Declared, Identity};
 use crate::filesystem::Content;
 use crate::partition_type::name_of;
-use crate::table::{FreeArea, Layout, Partition};
+use crate::table::{ForeignEnd, FreeArea, Ignored, Layout, Partition};
 use crate::units::{Extent, Guid, KIB, Label, MIB, show_exact};
 use area::{Area, Sized, allocate, share_area, sized, sized_existing};
-use entry::{entry, free_numbers};
+use entry::{LARGEST_NUMBER, entry, free_numbers};
 use known::check_reset;
 
 pub use known::{are_all_needed_there, find_all};
@@ -34,6 +34,8 @@ pub struct Plan {
     pub kept: Vec<u32>,
     /// Labels of the optional partitions that did not fit.
     pub dropped: Vec<Label>,
+    /// Numbers of the partitions that would grow and must not ([`Layout::kept_size`]).
+    pub kept_size: Vec<u32>,
     /// What somebody should know, though nothing stops for it.
     pub warnings: Vec<String>,
 }
@@ -89,10 +91,35 @@ pub enum Error {
         /// What can be done.
         remedy: String,
     },
+    /// The identity of a declared partition is in an entry that Linux ignores. Exit status 65.
+    #[error(
+        "partition {number} (\"{label}\") has LBA {first} to {last}, where the disk has nothing: Linux does not show it, and a \
+         second one of its name could not be told from it. Use the disk that it was made for, or give it another name \
+         (sgdisk -c {number}:NAME)"
+    )]
+    LabelIgnored {
+        /// The declared label.
+        label: Label,
+        /// The entry's number.
+        number: u32,
+        /// Its first LBA.
+        first: u64,
+        /// Its last LBA.
+        last: u64,
+    },
+    /// The end of the disk belongs to other software. Exit status 65.
+    #[error("{missing} would be made, and {end}")]
+    ForeignEnd {
+        /// What is missing.
+        missing: String,
+        /// What is there.
+        end: ForeignEnd,
+    },
     /// Not enough entries in the table. Exit status 73.
     #[error(
-        "the table has {slots} entries, {used} are in use, {needed} more are needed, and Linux shows none above 255: \
-         make an image with a larger table (sfdisk: table-length)"
+        "the table has {slots} entries, {used} are in use, {needed} more are needed{}: \
+         make an image with a larger table (sfdisk: table-length)",
+        if *slots > LARGEST_NUMBER { ", and Linux shows none above 255" } else { "" }
     )]
     NoSlot {
         /// Entries in the table.
@@ -157,6 +184,7 @@ pub fn plan(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut 
     let mut plan = Plan { alignment, ..Plan::default() };
     let before = layout;
     let found = find_all(declared, &before.partitions)?;
+    check_ignored(declared, &found, before)?;
     for (wish, existing) in declared.iter().zip(&found) {
         if let Some(existing) = existing {
             plan.kept.push(existing.number);
@@ -179,6 +207,9 @@ pub fn plan(declared: &[Declared], layout: &Layout, alignment: u64, guids: &mut 
     }
     plan.leave_out(left_out);
     plan.describe(&made, before, &layout);
+    if let Some(end) = &before.foreign_end {
+        plan.stay_inside(end)?;
+    }
     let is_small =
         |(wish, found): (&Declared, &Option<&Partition>)| too_small(wish, number_in((*found)?.number, &layout)?);
     plan.warnings.extend(declared.iter().zip(&found).filter_map(is_small));
@@ -194,9 +225,27 @@ pub fn plan_reset(declared: &[Declared], layout: &Layout, alignment: u64, guids:
     let is_meant = |wish: &Declared, found: &Partition| wish.partition_type == found.partition_type;
     let removed = marked.filter_map(|(wish, found)| found.filter(|found| is_meant(wish, found)).cloned());
     let removed: Vec<Partition> = removed.collect();
+    if let (Some(end), Some(first)) = (&layout.foreign_end, removed.first()) {
+        return Err(Error::ForeignEnd { missing: first.label.to_string(), end: end.clone() });
+    }
     let mut rest = layout.clone();
     removed.iter().for_each(|partition| rest.remove(partition.number));
     Ok(Plan { removed, ..plan(declared, &rest, alignment, guids)? })
+}
+
+/// Refuses where a partition is missing whose label an entry has that Linux ignores.
+fn check_ignored(declared: &[Declared], found: &[Option<&Partition>], layout: &Layout) -> Result<(), Error> {
+    let missing =
+        declared.iter().zip(found).filter(|(wish, found)| found.is_none() && wish.identity == Identity::Label);
+    for (wish, _) in missing {
+        if let Some(Ignored { partition, first, last }) =
+            layout.ignored.iter().find(|it| it.partition.label == wish.label)
+        {
+            let (label, number, first, last) = (wish.label.clone(), partition.number, *first, *last);
+            return Err(Error::LabelIgnored { label, number, first, last });
+        }
+    }
+    Ok(())
 }
 
 /// One round of planning: something changes in it.
@@ -246,7 +295,8 @@ fn areas<'a>(existing: &[(&'a Declared, &Partition)], layout: &Layout, alignment
         let (wish, partition) = existing.iter().find(|(_, partition)| Some(partition.extent) == free.after)?;
         // What ends before the usable range may have the table itself behind it.
         let is_usable = partition.extent.end() >= layout.usable.start;
-        let may_grow = wish.grow && wish.partition_type == partition.partition_type && is_usable;
+        let may_change = !layout.kept_size.contains(&partition.number);
+        let may_grow = wish.grow && wish.partition_type == partition.partition_type && is_usable && may_change;
         may_grow.then(|| sized_existing(wish, partition.extent.size, alignment))
     };
     let mut areas: Vec<Area> =
@@ -266,6 +316,16 @@ impl Plan {
     /// Whether every declared partition is there and stays; some may grow.
     pub fn lacks_nothing(&self) -> bool {
         self.new.is_empty() && self.removed.is_empty()
+    }
+
+    /// Where the disk's end is not the table's, what is there stays as it is, and nothing can be made.
+    fn stay_inside(&mut self, end: &ForeignEnd) -> Result<(), Error> {
+        if !self.new.is_empty() {
+            let missing: Vec<String> = self.new.iter().map(|new| new.partition.label.to_string()).collect();
+            return Err(Error::ForeignEnd { missing: missing.join(", "), end: end.clone() });
+        }
+        self.grown.clear();
+        Ok(())
     }
 
     fn leave_out(&mut self, missing: Vec<Sized>) {
@@ -337,7 +397,7 @@ fn too_large(wish: &Declared, extent: Extent, sector_size: u32) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Identity, Padding};
+    use crate::config::Padding;
 
     /// A wish: label, weight, minimum in MiB.
     fn wish(label: &str, weight: u32, size_min: u64) -> Declared {
@@ -373,7 +433,7 @@ mod tests {
         let usable =
             Extent { start: first_usable * sector_size, size: (sectors - array - 1 - first_usable) * sector_size };
         let partitions = (1..).zip(partitions).map(partition).collect();
-        Layout { sector_size: u32::try_from(sector_size).unwrap(), usable, slots: 128, partitions }
+        Layout::new(u32::try_from(sector_size).unwrap(), usable, 128, partitions)
     }
 
     /// First sectors and lengths of what is planned.

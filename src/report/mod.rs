@@ -251,7 +251,7 @@ impl Report {
         });
     }
 
-    /// Says what there is to doubt about the disk.
+    /// Says what there is to doubt about the disk and its table.
     pub fn doubt(&mut self) {
         self.warnings.append(&mut self.doubts);
     }
@@ -263,6 +263,7 @@ impl Report {
         }
         self.partitions = table.layout().partitions.iter().map(|partition| existing(partition, disk)).collect();
         self.repairs = table.repairs();
+        self.doubts.extend(table.remarks());
         self.table_before = Some(before(table, self.partitions.clone()));
     }
 

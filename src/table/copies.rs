@@ -6,10 +6,12 @@
 //! valid primary always wins here: two valid copies that differ are what a power cut leaves behind.
 
 use crate::disk::{Disk, last_lba, read_sectors};
+use crate::signature;
+pub use crate::table::end::End;
 use crate::table::gpt::{Defect, Header, PRIMARY_LBA, Place, TableCopy};
 use crate::table::mbr::{MbrError, ProtectiveMbr};
 use crate::table::rescue::{check_free, find_backup, find_home};
-use crate::table::{Error, Layout, Partition};
+use crate::table::{Error, ForeignEnd, Ignored, Layout, Occupied, Partition, end};
 use crate::units::{Extent, Guid};
 
 /// Where the primary array usually is; firmware of the Raspberry Pi before late 2024 wants it nowhere else.
@@ -32,6 +34,12 @@ pub struct Table {
     pub stale_backups: Vec<u64>,
     /// LBA 0.
     pub mbr: ProtectiveMbr,
+    /// The partitions that Linux shows, in the order of the disk.
+    pub partitions: Vec<Partition>,
+    /// Used entries that it does not show.
+    pub ignored: Vec<Ignored>,
+    /// What other software keeps where the backup would go.
+    pub foreign_end: Option<ForeignEnd>,
     sector_size: u32,
 }
 
@@ -57,17 +65,6 @@ pub enum Backup {
     Damaged(Defect),
 }
 
-/// The geometry of the end of the disk, as it shall be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// LBA of the backup header: the last one.
-    pub alternate_lba: u64,
-    /// First LBA of the backup array.
-    pub partition_entry_lba: u64,
-    /// Last LBA that partitions may use.
-    pub last_usable_lba: u64,
-}
-
 /// The copy that counts, not yet judged: enough to know what a disk has.
 pub struct Glance {
     mbr: ProtectiveMbr,
@@ -83,11 +80,14 @@ impl Glance {
             return Err(MbrError::None.into());
         }
         let first_sector = read_sectors(disk, 0, 1)?;
-        let mbr = ProtectiveMbr::parse(first_sector, || Header::read(disk, PRIMARY_LBA).is_ok())?;
+        let mbr = match ProtectiveMbr::parse(first_sector, || Header::read(disk, PRIMARY_LBA).is_ok()) {
+            Err(MbrError::None) => return Err(content(disk).unwrap_or(MbrError::None.into())),
+            mbr => mbr?,
+        };
         let (copy, defect) = match TableCopy::read(disk, PRIMARY_LBA) {
             Ok(primary) => (primary, None),
             Err(defect) if defect.is_damage() => (find_backup(disk, &mbr, &defect)?, Some(defect)),
-            Err(Defect::DiskTooSmall { last, disk_end }) => return Err(Error::DiskTooSmall { last, disk_end }),
+            Err(Defect::DiskTooSmall { last, disk_end }) => return Err(too_small(disk, last, disk_end)),
             Err(Defect::Unreadable { lba, reason }) => return Err(Error::Unreadable { lba, reason }),
             Err(defect) => return Err(Error::Unusable(defect)),
         };
@@ -110,12 +110,55 @@ impl Glance {
     }
 }
 
+/// What has the whole disk, where there is no table. Only for the message: what cannot be read is nothing.
+fn content(disk: &mut dyn Disk) -> Option<Error> {
+    let whole = end::whole(disk);
+    signature::at_start(disk, whole).ok().flatten().map(|found| Error::Content { what: found.what })
+}
+
+/// The refusal of a table that is larger than the disk; says whether its partitions are.
+fn too_small(disk: &mut dyn Disk, last: u64, disk_end: u64) -> Error {
+    let copy = TableCopy::read_unchecked(disk, PRIMARY_LBA).ok();
+    let last_of = |copy: &TableCopy| copy.partitions().iter().map(|it| copy.range(it.number).1).max().unwrap_or(0);
+    let room = copy.as_ref().map_or(1, |copy| 1 + copy.header.array_sectors());
+    Error::DiskTooSmall { last, last_used: copy.as_ref().map(last_of), room, disk_end, is_file: disk.is_file() }
+}
+
 /// The partitions of a copy that Linux would show: none that has no size or ends behind the disk.
 fn shown_by_linux(copy: &TableCopy, disk: &dyn Disk) -> Vec<Partition> {
     let disk_size = disk.sectors().saturating_mul(u64::from(disk.sector_size()));
     let mut partitions = copy.partitions();
     partitions.retain(|partition| partition.extent.size > 0 && partition.extent.end() <= disk_size);
     partitions
+}
+
+/// The partitions that have a place on the disk, and the used entries that have none. One that begins on the disk and
+/// ends behind it has content here, though Linux does not show it: it is no entry to ignore.
+fn split(copy: &TableCopy, last_lba: u64) -> (Vec<Partition>, Vec<Ignored>) {
+    let (mut partitions, mut ignored) = (Vec::new(), Vec::new());
+    for partition in copy.partitions() {
+        let (first, last) = copy.range(partition.number);
+        match first > last_lba || last < first {
+            true => ignored.push(Ignored { partition, first, last }),
+            false => partitions.push(partition),
+        }
+    }
+    (partitions, ignored)
+}
+
+/// The parts of an extent that are in none of the others.
+fn outside(extent: Extent, others: &[Extent]) -> Vec<Extent> {
+    let mut pieces = vec![extent];
+    for other in others {
+        let cut = |piece: Extent| {
+            let before = Extent { start: piece.start, size: other.start.min(piece.end()).saturating_sub(piece.start) };
+            let start = other.end().max(piece.start);
+            let behind = Extent { start, size: piece.end().saturating_sub(start) };
+            if piece.overlaps(other) { vec![before, behind] } else { vec![piece] }
+        };
+        pieces = pieces.into_iter().flat_map(cut).filter(|piece| piece.size > 0).collect();
+    }
+    pieces
 }
 
 impl Table {
@@ -138,13 +181,32 @@ impl Table {
             // what it has at LBA 2 instead.
             check_free(disk, &source, home)?;
         }
-        check_partitions(&source, home)?;
-        let end = end_of_disk(disk, &source.header)?;
-        check_end(&source, &end)?;
+        let (partitions, ignored) = split(&source, last_lba(disk));
+        check_partitions(&source, &partitions, home, last_lba(disk))?;
+        let end = end::end_of_disk(disk, &source.header)?;
+        end::check_end(&source, &partitions, &end)?;
         let backup = backup_state(disk, &source, &end);
-        let stale_backups = stale_backups(disk, &source, &mbr, &end);
         let sector_size = disk.sector_size();
-        Ok(Table { source, primary, home, end, backup, stale_backups, mbr, sector_size })
+        let (stale_backups, foreign_end) = (Vec::new(), None);
+        let mut table = Table {
+            source,
+            primary,
+            home,
+            end,
+            backup,
+            stale_backups,
+            mbr,
+            partitions,
+            ignored,
+            foreign_end,
+            sector_size,
+        };
+        table.stale_backups = table.find_stale_backups(disk);
+        table.foreign_end = end::foreign(disk, &table)?;
+        match (&table.primary, table.foreign_end.clone()) {
+            (Primary::Damaged(defect), Some(end)) => Err(Error::ForeignEnd { primary: defect.clone(), end }),
+            _ => Ok(table),
+        }
     }
 
     /// The partitions that Linux shows of a disk, whatever else may be odd about its table; `None` when it shows none.
@@ -169,12 +231,64 @@ impl Table {
         let sector_size = u64::from(self.sector_size);
         let first = self.source.header.first_usable_lba();
         let sectors = (self.end.last_usable_lba + 1).saturating_sub(first);
+        let usable = Extent { start: first * sector_size, size: sectors * sector_size };
+        let reserved = self.end.alternate_lba - self.end.last_usable_lba - 1 - self.source.header.array_sectors();
         Layout {
-            sector_size: self.sector_size,
-            usable: Extent { start: first * sector_size, size: sectors * sector_size },
-            slots: self.source.header.entries(),
-            partitions: self.source.partitions(),
+            ignored: self.ignored.clone(),
+            occupied: self.occupied(),
+            foreign_end: self.foreign_end.clone(),
+            reserved: reserved * sector_size,
+            ..Layout::new(self.sector_size, usable, self.source.header.entries(), self.partitions.clone())
         }
+    }
+
+    /// What the records of a hybrid MBR have and no partition of the GPT.
+    pub fn occupied(&self) -> Vec<Occupied> {
+        let sector_size = u64::from(self.sector_size);
+        let taken: Vec<Extent> = self.partitions.iter().map(|partition| partition.extent).collect();
+        let mut occupied: Vec<Occupied> = Vec::new();
+        for record in self.mbr.records() {
+            let taken = [&taken[..], &occupied.iter().map(|other| other.extent).collect::<Vec<_>>()[..]].concat();
+            let by = format!("{} of the hybrid MBR", record.name());
+            let pieces = outside(record.extent(sector_size), &taken);
+            occupied.extend(pieces.into_iter().map(|extent| Occupied { extent, by: by.clone() }));
+        }
+        occupied.sort_unstable_by_key(|occupied| occupied.extent);
+        occupied
+    }
+
+    /// What is odd about the table and no reason to stop: worth a word before it is changed.
+    pub fn remarks(&self) -> Vec<String> {
+        let disk_end = self.end.alternate_lba;
+        let ignored = self.ignored.iter().map(|Ignored { partition, first, last }| {
+            let Partition { number, label, .. } = partition;
+            format!("partition {number} (\"{label}\") has LBA {first} to {last}, and the disk ends at LBA {disk_end}: Linux does \
+                     not show it, and it stays as it is")
+        });
+        let occupied = self.occupied().into_iter().map(|Occupied { extent, by }| {
+            format!(
+                "{by} has bytes {} to {}, and the GPT no partition there: nothing is made or grows there",
+                extent.start,
+                extent.end()
+            )
+        });
+        ignored.chain(occupied).chain(self.layout().large_reserve()).collect()
+    }
+
+    fn find_stale_backups(&self, disk: &mut dyn Disk) -> Vec<u64> {
+        let header = &self.source.header;
+        let sector_size = u64::from(self.sector_size);
+        let mut taken: Vec<Extent> = self.partitions.iter().map(|partition| partition.extent).collect();
+        taken.extend(self.occupied().into_iter().map(|occupied| occupied.extent));
+        let mut places: Vec<u64> = [header.backup_lba()].into_iter().chain(self.mbr.covered_end()).collect();
+        places.dedup();
+        places.retain(|lba| {
+            let sector = Extent { start: lba.saturating_mul(sector_size), size: sector_size };
+            let free = (header.first_usable_lba()..self.end.partition_entry_lba).contains(lba);
+            let stale = |found: Header| found.my_lba() == *lba && found.disk_guid() == header.disk_guid();
+            free && !taken.iter().any(|extent| extent.overlaps(&sector)) && Header::read(disk, *lba).is_ok_and(stale)
+        });
+        places
     }
 
     /// The primary header's fields when both copies are where they belong.
@@ -197,6 +311,9 @@ impl Table {
 
     /// What will be mended, as sentences; empty when both copies are whole and in their places.
     pub fn repairs(&self) -> Vec<String> {
+        if self.foreign_end.is_some() {
+            return Vec::new();
+        }
         let end = self.end.alternate_lba;
         let primary = match &self.primary {
             Primary::AtHome => None,
@@ -280,22 +397,20 @@ pub(super) fn same_table(a: &TableCopy, b: &TableCopy) -> bool {
     key(a) == key(b)
 }
 
-fn check_partitions(source: &TableCopy, home: u64) -> Result<(), Error> {
-    let sector_size = source.header.sector().len() as u64;
-    let partitions = source.partitions();
-    for partition in &partitions {
+fn check_partitions(source: &TableCopy, partitions: &[Partition], home: u64, last_lba: u64) -> Result<(), Error> {
+    for partition in partitions {
         let (number, label) = (partition.number, partition.label.to_string());
-        if partition.extent.size == 0 {
-            return Err(Error::Reversed { number, label });
-        }
-        let first = partition.extent.start / sector_size;
-        let last = (partition.extent.end() - 1) / sector_size;
+        let (first, last) = source.range(number);
         let array = home..home + source.header.array_sectors();
         let last_usable = source.header.last_usable_lba();
         let reason = match () {
             _ if first <= PRIMARY_LBA => "where the partition table itself is".to_owned(),
             _ if first < array.end && last >= array.start => "where the partition entry array is".to_owned(),
-            _ if last > last_usable => format!("the last usable LBA is {last_usable}"),
+            _ if last > last_lba => return Err(Error::BehindDisk { number, label, first, last, disk_end: last_lba }),
+            _ if last > last_usable => {
+                let room = 1 + source.header.array_sectors();
+                return Err(Error::BehindUsable { number, label, first, last, last_usable, room, disk_end: last_lba });
+            }
             _ => continue,
         };
         return Err(Error::OutOfRange { number, label, first, last, reason });
@@ -310,49 +425,6 @@ fn check_partitions(source: &TableCopy, home: u64) -> Result<(), Error> {
     }
 }
 
-/// The end geometry keeps the distances that the table has from its own end: a last usable LBA that is small on
-/// purpose stays so and moves along, and so does a backup array that is not just before its header.
-fn end_of_disk(disk: &mut dyn Disk, header: &Header) -> Result<End, Error> {
-    let alternate_lba = last_lba(disk);
-    let sectors = header.array_sectors();
-    let own_end = header.backup_lba();
-    let reserved = own_end.saturating_sub(header.last_usable_lba());
-    if own_end > alternate_lba || reserved <= sectors {
-        let partition_entry_lba = alternate_lba.saturating_sub(sectors);
-        return Ok(End { alternate_lba, partition_entry_lba, last_usable_lba: partition_entry_lba.saturating_sub(1) });
-    }
-    let backup_array = match Header::read_valid(disk, own_end) {
-        Ok(backup) => Some(backup.partition_entry_lba()),
-        // Sectors are spared: the array may be before them, and nobody knows what is in them.
-        Err(Defect::Unreadable { lba, reason }) if reserved > sectors + 1 => {
-            return Err(Error::Unreadable { lba, reason });
-        }
-        Err(_) => None,
-    };
-    let distance = backup_array.and_then(|array| own_end.checked_sub(array));
-    let distance = distance.filter(|distance| (sectors..reserved).contains(distance)).unwrap_or(sectors);
-    Ok(End { alternate_lba, partition_entry_lba: alternate_lba - distance, last_usable_lba: alternate_lba - reserved })
-}
-
-fn check_end(source: &TableCopy, end: &End) -> Result<(), Error> {
-    let first_usable = source.header.first_usable_lba();
-    if end.last_usable_lba < first_usable {
-        return Err(Error::NoRoomForBackup { from: end.last_usable_lba + 1, first_usable });
-    }
-    let sector_size = source.header.sector().len() as u64;
-    let last = |partition: &Partition| (partition.extent.end() - 1) / sector_size;
-    match source.partitions().into_iter().find(|partition| last(partition) > end.last_usable_lba) {
-        None => Ok(()),
-        Some(partition) => Err(Error::OutOfRange {
-            number: partition.number,
-            label: partition.label.to_string(),
-            first: partition.extent.start / sector_size,
-            last: last(&partition),
-            reason: format!("where the backup table belongs (LBA {} to the end)", end.last_usable_lba + 1),
-        }),
-    }
-}
-
 fn backup_state(disk: &mut dyn Disk, source: &TableCopy, end: &End) -> Backup {
     let copy = match TableCopy::read(disk, end.alternate_lba) {
         Ok(copy) => copy,
@@ -362,19 +434,4 @@ fn backup_state(disk: &mut dyn Disk, source: &TableCopy, end: &End) -> Backup {
     let place = (header.alternate_lba(), header.last_usable_lba(), header.partition_entry_lba());
     let in_place = place == (PRIMARY_LBA, end.last_usable_lba, end.partition_entry_lba);
     if in_place && same_table(&copy, source) { Backup::Current } else { Backup::Differs }
-}
-
-fn stale_backups(disk: &mut dyn Disk, source: &TableCopy, mbr: &ProtectiveMbr, end: &End) -> Vec<u64> {
-    let header = &source.header;
-    let sector_size = u64::from(disk.sector_size());
-    let taken: Vec<Extent> = source.partitions().iter().map(|partition| partition.extent).collect();
-    let mut places: Vec<u64> = [header.backup_lba()].into_iter().chain(mbr.covered_end()).collect();
-    places.dedup();
-    places.retain(|lba| {
-        let sector = Extent { start: lba.saturating_mul(sector_size), size: sector_size };
-        let free = (header.first_usable_lba()..end.partition_entry_lba).contains(lba);
-        let stale = |found: Header| found.my_lba() == *lba && found.disk_guid() == header.disk_guid();
-        free && !taken.iter().any(|extent| extent.overlaps(&sector)) && Header::read(disk, *lba).is_ok_and(stale)
-    });
-    places
 }

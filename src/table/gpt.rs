@@ -15,6 +15,9 @@ pub const ENTRY_SIZE: usize = 128;
 const MAX_ARRAY_BYTES: u64 = 1 << 20;
 /// First bytes of a header (UEFI 2.10, 5.3.2).
 pub const SIGNATURE: &[u8; 8] = b"EFI PART";
+/// What ChromeOS' tools put in its place, so that firmware takes the other copy (vboot_reference, gpt.h:
+/// `GPT_SIGNATURE_IGNORED`).
+const IGNORED: &[u8; 8] = b"IGNOREME";
 
 mod field {
     //! Byte offsets in a header.
@@ -38,6 +41,11 @@ mod field {
 pub enum Defect {
     #[error("no GPT header there")]
     NoSignature,
+    #[error(
+        "its signature is IGNOREME, by which ChromeOS' tools disable a copy, and Linux reads no other; cgpt legacy -e \
+             enables it"
+    )]
+    Ignored,
     #[error("its header size is {0}, it may be 92 to the sector size")]
     HeaderSize(u32),
     #[error("its header CRC is 0x{stored:08x}, its bytes give 0x{computed:08x}")]
@@ -73,7 +81,8 @@ impl Defect {
         match self {
             Defect::NoSignature | Defect::HeaderSize(_) | Defect::HeaderCrc { .. } => true,
             Defect::MyLba(_) | Defect::ArrayCrc { .. } => true,
-            Defect::NoBackup(_)
+            Defect::Ignored
+            | Defect::NoBackup(_)
             | Defect::OtherDisk(_)
             | Defect::EntrySize(_)
             | Defect::EntryCount(_)
@@ -116,12 +125,34 @@ impl TableCopy {
     /// Reads the copy whose header is at `lba`, and checks at least what Linux does (efi.c, `is_gpt_valid`).
     pub fn read(disk: &mut dyn Disk, lba: u64) -> Result<TableCopy, Defect> {
         let header = Header::read_valid(disk, lba)?;
+        TableCopy::with_array(header, disk)
+    }
+
+    /// Reads the copy whose header at `lba` has the right CRC, whatever it says of the disk's size.
+    pub fn read_unchecked(disk: &mut dyn Disk, lba: u64) -> Result<TableCopy, Defect> {
+        let header = Header::read(disk, lba)?;
+        header.check(lba, u64::MAX - 1)?;
+        let end = header.partition_entry_lba().saturating_add(header.array_sectors());
+        if end > disk.sectors() {
+            return Err(Defect::ArrayPlace(header.partition_entry_lba()));
+        }
+        TableCopy::with_array(header, disk)
+    }
+
+    fn with_array(header: Header, disk: &mut dyn Disk) -> Result<TableCopy, Defect> {
         let array = read_or_defect(disk, header.partition_entry_lba(), header.array_sectors())?;
         let stored = header.partition_entry_array_crc32();
         match crc32(&array[..header.array_bytes()]) {
             computed if computed == stored => Ok(TableCopy { header, array }),
             computed => Err(Defect::ArrayCrc { stored, computed }),
         }
+    }
+
+    /// First and last LBA of a partition, as its entry has them.
+    pub fn range(&self, number: u32) -> (u64, u64) {
+        let at = (number as usize - 1) * ENTRY_SIZE;
+        let entry = &self.array[at..at + ENTRY_SIZE];
+        (u64_at(entry, 32), u64_at(entry, 40))
     }
 
     /// The partitions of the used entries, in the order of the disk.
@@ -176,11 +207,16 @@ impl Header {
         if lba >= disk.sectors() {
             return Err(Defect::NoSignature);
         }
-        let sector = read_or_defect(disk, lba, 1)?;
-        if !sector.starts_with(SIGNATURE) {
-            return Err(Defect::NoSignature);
+        Header::of_sector(read_or_defect(disk, lba, 1)?)
+    }
+
+    /// Takes a sector for a header by its signature.
+    pub fn of_sector(sector: Vec<u8>) -> Result<Header, Defect> {
+        match sector.get(..8) {
+            Some(signature) if signature == SIGNATURE => Ok(Header { sector }),
+            Some(signature) if signature == IGNORED => Err(Defect::Ignored),
+            _ => Err(Defect::NoSignature),
         }
-        Ok(Header { sector })
     }
 
     /// Reads a header and checks all of it but its array: each sector is whole, so that a torn copy has a header.

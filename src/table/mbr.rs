@@ -3,7 +3,7 @@
 //! Knows nothing of the GPT behind it. Rules: UEFI 5.2.3 (protective MBR), Linux block/partitions/efi.c
 //! (`is_pmbr_valid`: some record of type 0xEE that starts at LBA 1).
 
-use crate::units::show_size;
+use crate::units::{Extent, show_size};
 
 /// LBA 0 of a disk with a GPT: a protective MBR, or a hybrid one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub enum MbrError {
     },
     /// Records of type 0xEE, none of which starts at LBA 1: Linux would not look for a GPT.
     #[error(
-        "the protective MBR starts at LBA {0} instead of 1, so that Linux does not see the GPT; \
-         rewrite it (gdisk: x, n, w) or flash the image again"
+        "the protective MBR starts at LBA {0} instead of 1, so that Linux does not see the GPT. If nothing on the disk is \
+         needed, flash the image again; else copy the whole disk first, and rewrite the MBR of the copy (gdisk: x, n, w)"
     )]
     Misplaced(u32),
     /// No table at all that we know.
@@ -37,8 +37,8 @@ pub enum MbrError {
     None,
     /// GPT headers without a protective MBR: Linux does not look at them.
     #[error(
-        "there is a GPT but no protective MBR in LBA 0, so that Linux does not see its partitions; \
-         rewrite it (gdisk: x, n, w) or flash the image again"
+        "there is a GPT but no protective MBR in LBA 0, so that Linux does not see its partitions. If nothing on the disk is \
+         needed, flash the image again; else copy the whole disk first, and rewrite the MBR of the copy (gdisk: x, n, w)"
     )]
     Unprotected,
 }
@@ -46,6 +46,27 @@ pub enum MbrError {
 const RECORDS: usize = 446;
 const RECORD_SIZE: usize = 16;
 const GPT_PROTECTIVE: u8 = 0xee;
+
+/// A used record of an MBR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    number: usize,
+    kind: u8,
+    first: u32,
+    sectors: u32,
+}
+
+impl Record {
+    /// As in `partition 2 (type 0x0c)`.
+    pub fn name(&self) -> String {
+        format!("partition {} (type 0x{:02x})", self.number, self.kind)
+    }
+
+    /// Its place in bytes.
+    pub fn extent(&self, sector_size: u64) -> Extent {
+        Extent { start: u64::from(self.first) * sector_size, size: u64::from(self.sectors) * sector_size }
+    }
+}
 
 impl ProtectiveMbr {
     /// Judges LBA 0. `has_gpt_header` says whether LBA 1 carries the GPT signature, for the message.
@@ -70,11 +91,26 @@ impl ProtectiveMbr {
         })
     }
 
+    /// The records of a hybrid MBR that are for partitions: an operating system that knows no GPT goes by them.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let record = |number: usize| {
+            let at = RECORDS + (number - 1) * RECORD_SIZE;
+            let (first, sectors) = (u32_at(&self.sector, at + 8), u32_at(&self.sector, at + 12));
+            Record { number, kind: self.sector[at + 4], first, sectors }
+        };
+        (1..=4).map(record).filter(|record| !matches!(record.kind, 0 | GPT_PROTECTIVE) && record.sectors > 0)
+    }
+
     /// The last LBA that the protective record covers: where the disk ended when the image was made. Nothing where it
     /// covers all that a record can (UEFI 5.2.3): of a disk of 2 TiB or more that says no place.
     pub fn covered_end(&self) -> Option<u64> {
         let size = self.covered();
         (size < u32::MAX).then_some(u64::from(size))
+    }
+
+    /// The same where nothing else can be meant: the record of a hybrid MBR may end before its first partition.
+    pub fn table_end(&self) -> Option<u64> {
+        self.covered_end().filter(|_| !self.hybrid)
     }
 
     fn covered(&self) -> u32 {

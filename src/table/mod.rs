@@ -1,17 +1,20 @@
 //! Which table: what is on the disk, in terms that the planner understands.
 //!
 //! `mbr` and `gpt` know bytes; `copies` knows which of a disk's two GPT copies counts and where they belong, `rescue`
-//! what stands in for a damaged primary.
+//! what stands in for a damaged primary, `end` what else is where the table would end; `error` has the refusals.
 //! Nothing here writes.
 
 pub mod copies;
+mod end;
+mod error;
 pub mod gpt;
 pub mod mbr;
 mod rescue;
 
-use crate::units::{Extent, Guid, Label, round_down, round_up};
-use gpt::Defect;
-use mbr::MbrError;
+use std::fmt;
+
+pub use self::error::Error;
+use crate::units::{Extent, Guid, Label, MIB, round_down, round_up, show_exact};
 
 /// A partition as a table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +42,63 @@ pub struct Layout {
     pub usable: Extent,
     /// How many entries the table has.
     pub slots: u32,
-    /// What is there, in the order of the disk.
+    /// What is there, in the order of the disk: the partitions that Linux shows.
     pub partitions: Vec<Partition>,
+    /// Used entries that Linux ignores, because they begin behind the disk or end before they begin. They have a number
+    /// and a name, and no place.
+    pub ignored: Vec<Ignored>,
+    /// Places that another table of the disk gives to a partition, outside all of `partitions`: nothing is made there.
+    pub occupied: Vec<Occupied>,
+    /// What other software keeps where the table's own end would move to. The table may be read, and not be written.
+    pub foreign_end: Option<ForeignEnd>,
+    /// Numbers of partitions that must keep their size, whatever is declared.
+    pub kept_size: Vec<u32>,
+    /// Bytes behind the usable range that the table leaves to no partition, apart from its backup.
+    pub reserved: u64,
+}
+
+/// A used entry that Linux ignores (block/partitions/efi.c, `is_pte_valid`, for what begins behind the disk).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// The entry; its place in bytes may be saturated.
+    pub partition: Partition,
+    /// First LBA, as the entry has it.
+    pub first: u64,
+    /// Last LBA, as the entry has it.
+    pub last: u64,
+}
+
+/// A place that is not free, though no GPT partition has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupied {
+    /// Its place in bytes.
+    pub extent: Extent,
+    /// By what, in words: `partition 2 of the hybrid MBR (type 0x0c)`.
+    pub by: String,
+}
+
+/// What other software keeps at the disk's end, which the table does not cover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignEnd {
+    /// In words: `RAID metadata (md 1.0)`.
+    pub what: String,
+    /// Where it begins, in bytes.
+    pub at: u64,
+    /// Where the table itself ends, in bytes.
+    pub table_end: u64,
+    /// What can be done, as sentences.
+    pub remedy: String,
+}
+
+impl fmt::Display for ForeignEnd {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let ForeignEnd { what, at, table_end, remedy } = self;
+        write!(
+            f,
+            "{what} is at byte {at}, and the partition table ends at byte {table_end}: the end of the disk is not \
+                   the table's. {remedy}"
+        )
+    }
 }
 
 /// A gap that new partitions can be made in.
@@ -53,17 +111,37 @@ pub struct FreeArea {
 }
 
 impl Layout {
+    /// A layout of nothing but partitions.
+    pub fn new(sector_size: u32, usable: Extent, slots: u32, partitions: Vec<Partition>) -> Layout {
+        let (ignored, occupied, kept_size) = (Vec::new(), Vec::new(), Vec::new());
+        let (foreign_end, reserved) = (None, 0);
+        Layout { sector_size, usable, slots, partitions, ignored, occupied, foreign_end, kept_size, reserved }
+    }
+
     /// The gaps behind partitions, in the order of the disk; on an empty disk, all of it.
     ///
     /// The gap before the first partition is not among them: boot loaders live there, unknown to any table.
     pub fn free_areas(&self, alignment: u64) -> Vec<FreeArea> {
-        let extents = self.partitions.iter().map(|partition| partition.extent);
-        let ends = extents.clone().skip(1).map(|next| next.start).chain([self.usable.end()]);
-        let behind = extents.zip(ends).map(|(before, end)| self.area(Some(before), end, alignment));
-        match self.partitions.is_empty() {
-            true => vec![self.area(None, self.usable.end(), alignment)],
-            false => behind.filter(|area| area.extent.size > 0).collect(),
-        }
+        let taken = self.taken();
+        let ends = taken.iter().skip(1).map(|next| next.start).chain([self.usable.end()]);
+        let behind = taken.iter().zip(ends).map(|(before, end)| self.area(Some(*before), end, alignment));
+        let first = taken.first().map_or(self.usable.end(), |first| first.start);
+        let leading = self.partitions.is_empty().then(|| self.area(None, first, alignment));
+        let areas = leading.into_iter().chain(behind).filter(|area| area.extent.size > 0 || taken.is_empty());
+        areas.collect()
+    }
+
+    /// The partitions and the occupied places between and behind them, in the order of the disk.
+    fn taken(&self) -> Vec<Extent> {
+        let (first, end) = (self.partitions.first().map_or(0, |first| first.extent.start), self.usable.end());
+        let occupied = self
+            .occupied
+            .iter()
+            .map(|occupied| occupied.extent)
+            .filter(|extent| extent.start >= first && extent.start < end);
+        let mut taken: Vec<Extent> = self.partitions.iter().map(|partition| partition.extent).chain(occupied).collect();
+        taken.sort_unstable();
+        taken
     }
 
     /// Adds a partition, or puts it in the place of the one with its number, keeping the order of the disk.
@@ -84,151 +162,22 @@ impl Layout {
         first.saturating_sub(self.usable.start)
     }
 
+    /// A remark where the table keeps much more from partitions than its backup needs: tools that copy a table to a larger
+    /// disk keep its last usable LBA. A few MiB are left out on purpose.
+    pub fn large_reserve(&self) -> Option<String> {
+        const ON_PURPOSE: u64 = 64 * MIB;
+        let (reserved, last) = (self.reserved, (self.usable.end() / u64::from(self.sector_size)).saturating_sub(1));
+        (reserved > ON_PURPOSE).then(|| {
+            let reserved = show_exact(reserved);
+            format!(
+                "the table lets partitions end at LBA {last}, {reserved} before its backup: sgdisk -e DISK frees them"
+            )
+        })
+    }
+
     fn area(&self, after: Option<Extent>, end: u64, alignment: u64) -> FreeArea {
         let start = after.map_or(0, |before| before.end()).max(self.usable.start);
         let start = round_up(start, alignment);
         FreeArea { extent: Extent { start, size: round_down(end, alignment).saturating_sub(start) }, after }
     }
-}
-
-/// Why a disk's table cannot be worked with. Exit status 65; nothing has been written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// LBA 0 announces no GPT.
-    #[error(transparent)]
-    Mbr(#[from] MbrError),
-    /// The primary is damaged and nothing can stand in for it.
-    #[error(
-        "the primary partition table is damaged ({primary}), and there is no valid backup: {}. Flash the image again, \
-         or repair the table with gdisk",
-        tried(backups)
-    )]
-    NoValidCopy {
-        /// What is wrong with the primary.
-        primary: Defect,
-        /// Where backups were looked for, and what is wrong there.
-        backups: Vec<(u64, Defect)>,
-    },
-    /// Linux shows no partitions of such a disk.
-    #[error(
-        "the partition table was made for sectors of {made_for} bytes, and the disk has sectors of {has}: Linux cannot \
-         read it. Flash an image that was made for sectors of {has} bytes"
-    )]
-    OtherSectorSize {
-        /// Where the header is, in bytes.
-        made_for: u32,
-        /// The disk's own.
-        has: u32,
-    },
-    /// The primary is as somebody wrote it, and Linux does not take it.
-    #[error("the primary partition table cannot be used: {0}. Flash the image again, or repair the table with gdisk")]
-    Unusable(Defect),
-    /// Exit status 74: nothing is known about the table.
-    #[error("cannot read the partition table at LBA {lba}: {reason}")]
-    Unreadable {
-        /// Where.
-        lba: u64,
-        /// What the system said.
-        reason: String,
-    },
-    /// The place of the primary array holds something else.
-    #[error(
-        "the primary entry array is not at its usual place, LBA {0}, and something else is: a boot loader, perhaps. \
-         Repair the table with gdisk"
-    )]
-    HomeTaken(u64),
-    /// There is no room for a backup behind the first usable LBA.
-    #[error(
-        "the backup table needs the LBAs from {from} on, but partitions may begin at LBA {first_usable} only: \
-         the disk is too small for its table. Repair the table with gdisk"
-    )]
-    NoRoomForBackup {
-        /// Where it would begin.
-        from: u64,
-        /// Where partitions may begin.
-        first_usable: u64,
-    },
-    /// The primary is damaged and there are backups of different tables.
-    #[error(
-        "the primary partition table is damaged ({primary}), and the backups at LBA {} and LBA {} are of different \
-         tables: which one is right cannot be known. Repair it with gdisk", at[0], at[1]
-    )]
-    BackupsDiffer {
-        /// What is wrong with the primary.
-        primary: Defect,
-        /// Where the two are.
-        at: [u64; 2],
-    },
-    /// The disk was cut, or the image written to a card that is too small.
-    #[error(
-        "the card is smaller than its image: partitions may reach up to LBA {last}, the card ends at LBA {disk_end}. \
-         Use a larger card"
-    )]
-    DiskTooSmall {
-        /// Last usable LBA of the table.
-        last: u64,
-        /// Last LBA of the disk.
-        disk_end: u64,
-    },
-    /// An array that is neither before nor behind the usable range.
-    #[error(
-        "the partition entry array at LBA {array} lies inside the usable range, LBA {first} to {last}: \
-         a partition could overwrite it. Repair the table with gdisk"
-    )]
-    ArrayInUsableRange {
-        /// Its first LBA.
-        array: u64,
-        /// First usable LBA.
-        first: u64,
-        /// Last usable LBA.
-        last: u64,
-    },
-    /// There is no room for the primary array before the first usable LBA.
-    #[error(
-        "the primary entry array needs {sectors} sectors from LBA {home} on, the first usable LBA is {first_usable}: \
-         it has no place of its own. Repair the table with gdisk"
-    )]
-    NoHome {
-        /// Where it would begin.
-        home: u64,
-        /// Its length.
-        sectors: u64,
-        /// Where partitions may begin.
-        first_usable: u64,
-    },
-    /// A reserved field of the header is in use, and we would need it.
-    #[error("the last 16 bytes of the GPT header's sector are in use; they are reserved. Repair the table with gdisk")]
-    ReservedInUse,
-    /// An entry that ends before it begins.
-    #[error("partition {number} (\"{label}\") ends before it begins. Repair the table with gdisk")]
-    Reversed {
-        /// Its number.
-        number: u32,
-        /// Its label.
-        label: String,
-    },
-    /// An entry outside the disk or on the table itself.
-    #[error("partition {number} (\"{label}\") takes LBA {first} to {last}, {reason}. Repair the table with gdisk")]
-    OutOfRange {
-        /// Its number.
-        number: u32,
-        /// Its label.
-        label: String,
-        /// Its first LBA.
-        first: u64,
-        /// Its last LBA.
-        last: u64,
-        /// What is in the way.
-        reason: String,
-    },
-    /// Two entries share sectors.
-    #[error("partitions {0} (\"{1}\") and {2} (\"{3}\") overlap. Repair the table with gdisk")]
-    Overlap(u32, String, u32, String),
-    /// LBA 0 could not be read.
-    #[error("cannot read the disk's first sector: {0}")]
-    Io(#[from] std::io::Error),
-}
-
-fn tried(backups: &[(u64, Defect)]) -> String {
-    backups.iter().map(|(lba, defect)| format!("at LBA {lba}: {defect}")).collect::<Vec<_>>().join("; ")
 }

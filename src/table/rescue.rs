@@ -1,17 +1,22 @@
 //! What stands in for a damaged primary: the backup that counts, and the place where the primary array belongs.
 //!
-//! Where two answers are possible, or where the answer would overwrite what may not be a table, it refuses.
+//! Where two answers are possible, or where the answer would overwrite what may not be a table, it refuses. A backup at the
+//! end of a disk outlives whatever is written to its start: anything newer on the disk speaks against it.
 
 use crate::disk::{Disk, SECTOR_SIZES, last_lba, read_sectors};
-use crate::table::Error;
+use crate::signature;
 use crate::table::copies::{USUAL_HOME_LBA, same_table};
-use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, SIGNATURE, TableCopy, may_be_entry};
-use crate::table::mbr::ProtectiveMbr;
+use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, TableCopy, may_be_entry};
+use crate::table::mbr::{ProtectiveMbr, Record};
+use crate::table::{Error, end};
 use crate::units::MIB;
 
 /// The backup that stands in for a damaged primary: at the last LBA, where the damaged header says, or where the
 /// flashed image ended. When the primary's header is whole, the backup must be of the same disk.
 pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &Defect) -> Result<TableCopy, Error> {
+    if let Some(made_for) = made_for_other_sectors(disk, Header::crc_is_right) {
+        return Err(Error::OtherSectorSize { made_for, has: disk.sector_size() });
+    }
     let end = last_lba(disk);
     let header = damaged_header(disk)?;
     let named = header.as_ref().map(Header::alternate_lba);
@@ -42,16 +47,47 @@ pub(super) fn find_backup(disk: &mut dyn Disk, mbr: &ProtectiveMbr, primary: &De
         }
     }
     let differing = found.iter().find(|copy| !same_table(copy, &found[0])).map(|copy| copy.header.my_lba());
+    let is_at = |lba: u64| found.iter().any(|copy| copy.header.my_lba() == lba);
+    let ends = [named.filter(|_| owner.is_some()), mbr.table_end()];
+    let ends_here = ends.into_iter().flatten().any(is_at);
     match (found.into_iter().next(), differing) {
-        (None, _) => Err(match made_for_other_sectors(disk) {
+        (None, _) => Err(match made_for_other_sectors(disk, |_| true) {
             Some(made_for) => Error::OtherSectorSize { made_for, has: disk.sector_size() },
             None => Error::NoValidCopy { primary: primary.clone(), backups },
         }),
         (Some(first), Some(other)) => {
             Err(Error::BackupsDiffer { primary: primary.clone(), at: [first.header.my_lba(), other] })
         }
-        (Some(copy), None) => Ok(copy),
+        (Some(copy), None) => match newer(disk, mbr, &copy, ends_here)? {
+            Some(because) => Err(Error::OlderBackup { primary: primary.clone(), at: copy.header.my_lba(), because }),
+            None => Ok(copy),
+        },
     }
+}
+
+/// What on the disk is newer than a backup, which then is of an earlier life of it. `ends_here`: the primary header or the
+/// protective MBR names its place.
+fn newer(
+    disk: &mut dyn Disk,
+    mbr: &ProtectiveMbr,
+    backup: &TableCopy,
+    ends_here: bool,
+) -> Result<Option<String>, Error> {
+    let whole = end::whole(disk);
+    let own = disk.sector_size();
+    if let Some(end) = mbr.table_end().filter(|end| !ends_here && *end < disk.sectors()) {
+        return Ok(Some(format!("the protective MBR says that the table ends at LBA {end}")));
+    }
+    if let Some(found) = signature::at_start(disk, whole)? {
+        return Ok(Some(format!("the disk itself holds {}", found.what)));
+    }
+    let partitions = backup.partitions();
+    let is_inside = |record: &Record| {
+        let place = record.extent(own.into());
+        partitions.iter().any(|it| it.extent.start <= place.start && place.end() <= it.extent.end())
+    };
+    let other = mbr.records().find(|record| !is_inside(record));
+    Ok(other.map(|record| format!("the MBR has {}, of which the backup knows nothing", record.name())))
 }
 
 /// While the primary array is rebuilt, the primary header names the backup's: where a partition may be, the next run
@@ -61,13 +97,13 @@ fn misplaced_array(backup: &Header) -> Option<Defect> {
     (array <= last).then_some(Defect::BackupArrayPlace { array, last })
 }
 
-/// The sector size for which there is a header at the start of the disk, when it is not the disk's own.
-fn made_for_other_sectors(disk: &mut dyn Disk) -> Option<u32> {
+/// The sector size for which there is such a header at the start of the disk, when it is not the disk's own.
+fn made_for_other_sectors(disk: &mut dyn Disk, is_such: impl Fn(&Header) -> bool) -> Option<u32> {
     let own = disk.sector_size();
     let sectors = u64::from(2 * SECTOR_SIZES[1] / own).min(disk.sectors());
     let start = read_sectors(disk, 0, sectors).ok()?;
-    let has_header =
-        |size: &u32| *size != own && start.get(*size as usize..).is_some_and(|there| there.starts_with(SIGNATURE));
+    let header = |size: usize| start.get(size..2 * size).and_then(|sector| Header::of_sector(sector.to_vec()).ok());
+    let has_header = |size: &u32| *size != own && header(*size as usize).is_some_and(|header| is_such(&header));
     SECTOR_SIZES.into_iter().find(has_header)
 }
 
@@ -103,7 +139,32 @@ pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, 
         return Ok(whole);
     }
     check_free(disk, source, guess)?;
+    check_same_disk(disk, source, guess)?;
     Ok(guess)
+}
+
+/// Refuses where a primary header is gone and its array is that of another table: it has partitions that the backup does
+/// not know. Where the header is there, the backup is of its disk, and an array may be half of an update.
+fn check_same_disk(disk: &mut dyn Disk, source: &TableCopy, home: u64) -> Result<(), Error> {
+    if damaged_header(disk)?.is_some_and(|header| header.crc_is_right()) {
+        return Ok(());
+    }
+    let last = last_lba(disk);
+    let array = read_what_can_be(disk, home, source.header.array_sectors());
+    let known: Vec<&[u8]> = source.array.chunks(ENTRY_SIZE).map(|entry| &entry[16..32]).collect();
+    let is_other = |entry: &&[u8]| {
+        let is_used = entry.len() == ENTRY_SIZE && entry[..16] != [0; 16] && entry[..16] != [0xff; 16];
+        is_used && may_be_entry(entry, last + 1) && !known.contains(&&entry[16..32])
+    };
+    let others = array.chunks(ENTRY_SIZE).filter(is_other).count();
+    match others {
+        0 => Ok(()),
+        _ => Err(Error::OlderBackup {
+            primary: Defect::NoSignature,
+            at: source.header.my_lba(),
+            because: format!("the entry array at LBA {home} has {others} partitions that it does not have"),
+        }),
+    }
 }
 
 /// Refuses a home that may hold anything but an array, torn or old, or nothing.
@@ -118,13 +179,20 @@ pub(super) fn check_free(disk: &mut dyn Disk, source: &TableCopy, home: u64) -> 
         entries.all(|(found, source)| found == source || may_be_entry(found, disk_sectors))
     };
     let pairs = found.chunks(sector_size).zip(source.array.chunks(sector_size));
-    let foreign = pairs.filter(|pair| !is_array(*pair)).count();
+    let foreign: Vec<u64> = (0..).zip(pairs).filter(|(_, pair)| !is_array(*pair)).map(|(index, _)| index).collect();
     let has_ours = found
         .chunks(ENTRY_SIZE)
         .zip(source.array.chunks(ENTRY_SIZE))
         .any(|(found, source)| found == source && source.iter().any(|byte| *byte != 0));
     // One sector may be the damage itself, where the others are those of this table.
-    if foreign == 0 || foreign == 1 && has_ours { Ok(()) } else { Err(Error::HomeTaken(home)) }
+    match foreign[..] {
+        [] => Ok(()),
+        [_] if has_ours => Ok(()),
+        [first, ..] => {
+            let entries = first * sector_size as u64 / ENTRY_SIZE as u64;
+            Err(Error::HomeTaken { home, sectors, taken: home + first, entries })
+        }
+    }
 }
 
 /// As many sectors as can be read from `lba` on, at most `sectors`.

@@ -221,8 +221,8 @@ fn what_a_killed_run_left_in_the_kernel_is_taken_away_by_the_next() {
         let device = Device::with_builder(&Builder::new(512, 64), GIB);
         let script = device.directory.path().join("mkfs");
         let (pid, open) = (device.directory.path().join("pid"), device.directory.path().join("open"));
-        let note = format!("readlink /proc/$$/fd/* > {}", open.display());
-        executable(&script, &format!("{note}; echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display()));
+        let note = format!("{OWN_NUMBER}; readlink /proc/$pid/fd/* > {}", open.display());
+        executable(&script, &format!("{note}; echo $pid > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display()));
         let tools = format!("format=\"ext4\"\n[tools]\n\"mkfs.ext4\" = \"{}\"", script.display());
         let config = device.config(&one_partition("root", &tools).replace("300ms", "30s"));
         let mut stopped = device.command("apply", &config).stderr(Stdio::null()).spawn().unwrap();

@@ -108,7 +108,7 @@ fn a_tool_that_fails_leaves_the_old_table_and_a_kernel_without_the_partition() {
     let pid = device.directory.path().join("pid");
     let card = fs::read_to_string(fixture_config("raspberry-pi")).unwrap();
     let config = device.config(&format!("{card}[tools]\n\"mkfs.xfs\" = \"{}\"\n", script.display()));
-    let hangs = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display());
+    let hangs = format!("{OWN_NUMBER}; echo $pid > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display());
     let scripts = [
         ("fails", "echo 'mkfs.xfs: no luck' >&2; exit 3"),
         ("hangs up to a signal", &hangs),

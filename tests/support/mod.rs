@@ -24,6 +24,7 @@ use makeroom::apply::{self, Step};
 use makeroom::config::{Declared, Identity, Padding};
 use makeroom::disk::{Disk, NewPartition};
 use makeroom::filesystem::{Content, Format};
+use makeroom::growth;
 use makeroom::partition_type::{Architecture, by_name};
 use makeroom::plan::{self, Guids, Plan};
 use makeroom::table::Layout;
@@ -89,7 +90,8 @@ pub fn decide_by(
     alignment: u64,
 ) -> Result<(Table, Plan, Vec<Step>), String> {
     let table = Table::read(disk).map_err(|error| error.to_string())?;
-    let plan = plan(declared, &table.layout(), alignment, &mut guids).map_err(|error| error.to_string())?;
+    let mut plan = |layout: &Layout| plan(declared, layout, alignment, &mut guids);
+    let plan = growth::plan(disk, table.layout(), &mut plan).map_err(|error| error.to_string())?;
     let steps = apply::steps(&table, &plan);
     Ok((table, plan, steps))
 }

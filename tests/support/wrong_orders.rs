@@ -41,7 +41,7 @@ pub fn in_place(steps: Vec<Step>) -> Vec<Step> {
 /// No flush between the file systems and the table.
 pub fn unflushed_file_systems(steps: Vec<Step>) -> Vec<Step> {
     let make = steps.iter().position(|step| step.action == Action::Make).unwrap();
-    let backup_and_make = |index: usize| index > make && index <= make + 4;
+    let backup_and_make = |index: usize| index > make && index <= make + 5;
     steps
         .into_iter()
         .enumerate()

@@ -76,5 +76,5 @@ fn layout(input: &mut Input) -> Layout {
     }
     let rest = input.magnitude(64).min(u64::MAX / size - at - 1);
     let usable = Extent { start: first * size, size: (at - first + rest + 1) * size };
-    Layout { sector_size, usable, slots, partitions }
+    Layout::new(sector_size, usable, slots, partitions)
 }

@@ -35,6 +35,14 @@ pub fn table(data: &[u8]) {
     check_layout(&table, &layout, &card);
     check_plan(&wishes, &layout, &plan);
     check_report(&table, &plan, &card);
+    if let Some(end) = &table.foreign_end {
+        // Nothing but a refusal or a warning comes of it, and something is there indeed.
+        assert!(plan.is_empty() && steps.is_empty(), "{plan:?}");
+        let size = u64::from(card.sector_size);
+        let is_something = card.sector(end.at / size).iter().any(|byte| *byte != 0) || end.what.contains("hybrid MBR");
+        assert!(end.at < card.sectors * size && is_something, "{end:?}");
+        return;
+    }
     let was_readable = card.unreadable.take().is_none();
     let made = to_make(&plan);
     match apply::carry_out(&mut card, &steps, &made, &removed(&plan), &mut Vec::new()) {

@@ -82,7 +82,7 @@ fn check(config: &Config) {
     let shown = config.warnings.concat();
     assert!(!shown.contains(char::is_control), "{shown:?}");
     let usable = Extent { start: MIB, size: 30_000 * MIB };
-    let card = Layout { sector_size: 512, usable, slots: 128, partitions: vec![] };
+    let card = Layout::new(512, usable, 128, vec![]);
     if let Ok(plan) = plan::plan(&config.partitions, &card, MIB, &mut guids) {
         assert_eq!(plan.new.len() + plan.dropped.len(), config.partitions.len());
     }
