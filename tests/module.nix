@@ -1,5 +1,5 @@
 # Evaluates initrd/module.nix for every kind of configuration:
-#   nix-instantiate --eval --strict --json tests/module.nix
+#   nix-instantiate --store dummy:// --eval --strict --json tests/module.nix
 # With nixpkgs' lib where NIXPKGS_LIB names it (the repository or its lib folder) or NIX_PATH has nixpkgs, else with a
 # stand-in that checks no types. `lib` in the result says which. CONFIGURATION names one file with a configuration to
 # evaluate instead.
