@@ -16,28 +16,19 @@ let
 
   configuration = builtins.getEnv "CONFIGURATION";
 
-  real = import found;
-  standIn = import ./support/stand-in.nix;
+  lib = import (if found != null then found else ./support/stand-in.nix);
   nixos = import ./support/nixos.nix;
-  module = import ../initrd/module.nix;
 
   evaluate =
     configuration:
-    if found != null then
-      (real.evalModules {
-        modules = [
-          (nixos.options real)
-          module
-          configuration
-        ];
-        specialArgs = { inherit (nixos) pkgs; };
-      }).config
-    else
-      standIn.evalModule {
-        inherit module;
-        inherit (nixos) defaults pkgs;
-        given = configuration;
-      };
+    (lib.evalModules {
+      modules = [
+        (nixos.options lib)
+        (import ../initrd/module.nix)
+        configuration
+      ];
+      specialArgs = { inherit (nixos) pkgs; };
+    }).config;
 
   # A unit as NixOS would write it.
   unitText =
