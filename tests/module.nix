@@ -1,5 +1,5 @@
 # Evaluates initrd/module.nix for every kind of configuration:
-#   nix-instantiate --eval --strict --json tests/module.nix
+#   nix-instantiate --store dummy:// --eval --strict --json tests/module.nix
 # With nixpkgs' lib where NIXPKGS_LIB names it (the repository or its lib folder) or NIX_PATH has nixpkgs, else with a
 # stand-in that checks no types. `lib` in the result says which. CONFIGURATION names one file with a configuration to
 # evaluate instead.
@@ -16,28 +16,19 @@ let
 
   configuration = builtins.getEnv "CONFIGURATION";
 
-  real = import found;
-  standIn = import ./support/stand-in.nix;
+  lib = import (if found != null then found else ./support/stand-in.nix);
   nixos = import ./support/nixos.nix;
-  module = import ../initrd/module.nix;
 
   evaluate =
     configuration:
-    if found != null then
-      (real.evalModules {
-        modules = [
-          (nixos.options real)
-          module
-          configuration
-        ];
-        specialArgs = { inherit (nixos) pkgs; };
-      }).config
-    else
-      standIn.evalModule {
-        inherit module;
-        inherit (nixos) defaults pkgs;
-        given = configuration;
-      };
+    (lib.evalModules {
+      modules = [
+        (nixos.options lib)
+        (import ../initrd/module.nix)
+        configuration
+      ];
+      specialArgs = { inherit (nixos) pkgs; };
+    }).config;
 
   # A unit as NixOS would write it.
   unitText =

@@ -8,7 +8,9 @@ use makeroom::filesystem::superblock::{self, WINDOW};
 use makeroom::kernel::calls::add_partition;
 
 use super::*;
-use crate::support::{fsck, loops, tool};
+use crate::mounted::Mounted;
+use crate::support::loops::Attached;
+use crate::support::{fsck, tool};
 
 const MAKE: &str = "[boot-disk]\nlabels=[\"boot\"]\n[[partition]]\nlabel=\"root\"\ntype=\"root\"\n";
 
@@ -33,16 +35,6 @@ fn a_cut_while_ext4_grows_is_finished_by_the_next_boot() {
     }
     // Its last argument is its size in KiB.
     assert_finished("ext4", &["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"]);
-}
-
-/// A loop device, for as long as this lives.
-struct Attached(String);
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        loops::forget_partitions(&self.0);
-        loops::detach(&self.0);
-    }
 }
 
 /// What is in the file system before it grows.
@@ -86,9 +78,9 @@ impl Small {
 
     /// The image as a loop device: `work` gets the node of its root.
     fn on_disk(&self, image: &Path, work: impl FnOnce(&str)) {
-        let disk = Attached(loops::attach(image, &[]));
-        self.show(Path::new(&disk.0));
-        work(&format!("{}p4", disk.0));
+        let disk = Attached::new(image, &[]);
+        self.show(Path::new(&disk.node));
+        work(&format!("{}p4", disk.node));
     }
 
     fn show(&self, disk: &Path) {
@@ -106,13 +98,8 @@ impl Small {
 
     /// What `work` says is judged when nothing is mounted any more.
     fn mounted<T>(&self, node: &str, work: impl FnOnce(&Path) -> T) -> T {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().to_str().unwrap();
-        let mounted = tool("mount", &[node, path]);
-        assert!(mounted.status.success(), "{}", text(&mounted.stderr));
-        let said = work(directory.path());
-        assert!(tool("umount", &[path]).status.success());
-        said
+        let mounted = Mounted::new(node);
+        work(mounted.directory.path())
     }
 
     /// A boot, which ends with a file system of this size; says whether it has grown it.

@@ -8,6 +8,8 @@
 
 mod growing;
 mod judge;
+#[path = "../support/mounted.rs"]
+mod mounted;
 mod others;
 mod recorder;
 mod states;

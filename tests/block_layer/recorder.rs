@@ -3,10 +3,11 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use super::write_log::{self, Epoch};
-use crate::support::{loops, tool, wait_for};
+use crate::support::cleanup::{Daemon, assert_clean};
+use crate::support::loops::{self, Attached};
 
 /// Lets `run` work on a disk that has the content of `image`, and returns what it wrote. The image becomes what the
 /// disk is then.
@@ -14,7 +15,7 @@ pub fn record(image: &Path, run: impl FnOnce(&Path)) -> Vec<Epoch> {
     let log = image.with_extension("log");
     File::create(&log).unwrap();
     let disk = Disk::new(image, &log);
-    run(Path::new(&disk.node));
+    run(Path::new(&disk.attached.node));
     drop(disk);
     let epochs = write_log::read(&log);
     fs::remove_file(&log).unwrap();
@@ -23,7 +24,7 @@ pub fn record(image: &Path, run: impl FnOnce(&Path)) -> Vec<Epoch> {
 
 /// In this order it goes away again.
 struct Disk {
-    node: String,
+    attached: Attached,
     _daemon: Daemon,
 }
 
@@ -32,45 +33,32 @@ impl Disk {
         // The daemon puts its file in place of one that is there.
         let export = image.with_extension("export");
         File::create(&export).unwrap();
-        let daemon = Daemon::new(image, log, &export);
-        Disk { node: loops::attach(&export, &[]), _daemon: daemon }
+        let daemon = daemon(image, log, &export);
+        Disk { attached: Attached::new(&export, &[]), _daemon: daemon }
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        loops::forget_partitions(&self.node);
-        File::open(&self.node).unwrap().sync_all().unwrap();
-        loops::detach(&self.node);
+        let node = &self.attached.node;
+        let forgotten = loops::forget_partitions(node);
+        let flushed = File::open(node).and_then(|disk| disk.sync_all());
+        assert_clean(forgotten.and(flushed.map_err(|error| format!("flushing {node}: {error}"))));
     }
 }
 
-struct Daemon(Child);
-
-impl Daemon {
-    fn new(image: &Path, log: &Path, export: &Path) -> Daemon {
-        let (ready, path) = (image.with_extension("pid"), |path: &Path| path.to_str().unwrap().to_owned());
-        let mut command = Command::new("qemu-storage-daemon");
-        for node in [
-            format!("driver=file,node-name=disk,discard=unmap,filename={}", path(image)),
-            format!("driver=file,node-name=log,filename={}", path(log)),
-            "driver=blklogwrites,node-name=logged,file=disk,log=log,log-sector-size=512,discard=unmap".to_owned(),
-        ] {
-            command.args(["--blockdev", &node]);
-        }
-        let export = format!("type=fuse,id=export,node-name=logged,writable=on,mountpoint={}", path(export));
-        command.args(["--export", &export, "--pidfile", &path(&ready)]);
-        let child = command.spawn().expect("qemu-storage-daemon (qemu-utils) is needed for this test");
-        let daemon = Daemon(child);
-        wait_for(&ready);
-        daemon
+fn daemon(image: &Path, log: &Path, export: &Path) -> Daemon {
+    let (ready, path) = (image.with_extension("pid"), |path: &Path| path.to_str().unwrap().to_owned());
+    let mut command = Command::new("qemu-storage-daemon");
+    for node in [
+        format!("driver=file,node-name=disk,discard=unmap,filename={}", path(image)),
+        format!("driver=file,node-name=log,filename={}", path(log)),
+        "driver=blklogwrites,node-name=logged,file=disk,log=log,log-sector-size=512,discard=unmap".to_owned(),
+    ] {
+        command.args(["--blockdev", &node]);
     }
-}
-
-impl Drop for Daemon {
-    /// Asked to, it ends the log and unmounts its file.
-    fn drop(&mut self) {
-        assert!(tool("kill", &[&self.0.id().to_string()]).status.success());
-        assert!(self.0.wait().unwrap().success());
-    }
+    let fuse = format!("type=fuse,id=export,node-name=logged,writable=on,mountpoint={}", path(export));
+    command.args(["--export", &fuse, "--pidfile", &path(&ready)]);
+    // Asked to end, it ends the log, too.
+    Daemon::start(&mut command, export, &ready, 0)
 }

@@ -1,5 +1,6 @@
 //! What is refused, and that nothing is written then; locks; tools that fail.
 
+use crate::support::cleanup::Running;
 use crate::*;
 
 #[test]
@@ -86,13 +87,13 @@ fn apply_while_locked(bench: &Bench, meanwhile: impl FnOnce()) -> Output {
     let held = File::open(bench.image()).unwrap();
     held.lock().unwrap();
     let mut command = bench.command("apply", &fixture_config("raspberry-pi"));
-    let mut waiting = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut waiting = Running::start(command.stderr(Stdio::piped()).stdout(Stdio::null()));
     let mut line = [0; 17];
     waiting.stderr.as_mut().unwrap().read_exact(&mut line).unwrap();
     assert_eq!(text(&line), "makeroom: waiting");
     meanwhile();
     drop(held);
-    waiting.wait_with_output().unwrap()
+    waiting.wait_with_output()
 }
 
 #[test]

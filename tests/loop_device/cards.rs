@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
-use std::process::Child;
 use std::time::Duration;
 
 use support::linux;
@@ -14,17 +13,6 @@ use crate::*;
 const SAYS: u64 = GIB;
 const SAID: &str = "says it has 1.0 GiB (1073741824 bytes), but";
 
-/// nbdkit, and what makes a file of it.
-pub struct Daemon(Child);
-
-impl Drop for Daemon {
-    /// Asked to, it takes its file away.
-    fn drop(&mut self) {
-        assert!(tool("kill", &[&self.0.id().to_string()]).status.success());
-        self.0.wait().unwrap();
-    }
-}
-
 /// A card whose content is the file `disk.img` in a directory, as nbdkit shows it.
 fn behind_nbdkit(directory: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Device {
     let (export, ready) = (directory.path().join("export"), directory.path().join("ready"));
@@ -34,10 +22,8 @@ fn behind_nbdkit(directory: TempDir, arguments: &[&str], environment: &[(&str, &
     command.args(arguments).envs(environment.iter().copied()).current_dir(directory.path());
     // It says by which signal it has ended.
     command.stderr(Stdio::null());
-    let daemon = Daemon(command.spawn().expect("nbdfuse (libnbd-bin) and nbdkit are needed for this test"));
-    wait_for(&ready);
-    let node = loops::attach(&export, &["--direct-io=on"]);
-    Device { node, _daemon: Some(daemon), directory }
+    let daemon = Daemon::start(&mut command, &export, &ready, 1);
+    Device::over(Attached::new(&export, &["--direct-io=on"]), Some(daemon), directory)
 }
 
 /// The usual image on a card of `size` bytes, not yet attached.
@@ -190,8 +176,8 @@ fn a_card_that_gets_slower_and_slower_is_waited_for_and_the_service_manager_told
     let manager = UnixDatagram::bind(&socket).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let config = device.config(&one_partition("root", "format=\"ext4\""));
-    let mut run =
-        device.command("apply", &config).env("NOTIFY_SOCKET", &socket).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = device.command("apply", &config);
+    let mut run = Running::start(command.env("NOTIFY_SOCKET", &socket).stderr(Stdio::piped()));
 
     let (mut heard, mut rate) = (Vec::new(), 100_000);
     for _ in 0..60 {
@@ -208,7 +194,7 @@ fn a_card_that_gets_slower_and_slower_is_waited_for_and_the_service_manager_told
         }
     }
     set_rate(1 << 30);
-    let output = run.wait_with_output().unwrap();
+    let output = run.wait_with_output();
     assert!(output.status.success(), "{}", device.said(&output));
     assert_eq!(heard.len(), 2, "it was not slow enough: {heard:?}");
     for said in heard {

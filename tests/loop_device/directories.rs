@@ -79,14 +79,13 @@ fn a_new_btrfs_has_its_subvolumes() {
     assert_eq!(all.lines().count(), 4, "{all}");
     assert!(fs::create_dir(top.join("frozen/more")).is_err() && top.join("frozen/in").is_dir());
     drop(mounted);
-    let directory = tempfile::tempdir().unwrap();
-    let top = directory.path();
-    assert!(tool("mount", &["-o", "subvolid=5", &device.partition(4), top.to_str().unwrap()]).status.success());
+    let mounted = Mounted::with(&["-o", "subvolid=5", &device.partition(4)]);
+    let top = mounted.directory.path();
     let read_only = said(&["subvolume", "list", "-r", top.to_str().unwrap()]);
     let flags = |path: &str| text(&tool("lsattr", &["-d", top.join(path).to_str().unwrap()]).stdout);
     let (log, both, plain) = (flags("deep/er/log"), flags("both"), flags("@"));
     let mode = rights(&top.join("deep/er/log"));
-    assert!(tool("umount", &[top.to_str().unwrap()]).status.success());
+    drop(mounted);
     assert_eq!(read_only.lines().count(), 2, "{read_only}");
     assert!(read_only.contains(" path both") && read_only.contains(" path @/frozen"), "{read_only}");
     let has_c = |flags: &str| flags.split(' ').next().unwrap().contains('C');

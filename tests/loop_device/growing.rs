@@ -263,20 +263,18 @@ fn what_is_mounted_read_only_or_used_otherwise_stays_as_it_is() {
     for (format, mkfs) in [("xfs", XFS), ("btrfs", BTRFS)] {
         let device = card(mkfs);
         let config = declared(&device, format);
-        // Judged when nothing is mounted any more, so that nothing stays mounted.
         let run = || {
             let before = (device.written(), content_hash(&device.image()));
             let report = device.json("apply", &config);
             (report, (device.written(), content_hash(&device.image())) == before)
         };
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().to_str().unwrap();
-        assert!(tool("mount", &["-o", "ro", &device.partition(4), path]).status.success());
+        let read_only = Mounted::with(&["-o", "ro", &device.partition(4)]);
         let mounted = run();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(tool("umount", &[path]).status.success());
+        let path = read_only.directory.path().to_str().unwrap();
         let line = mounts.lines().find(|line| line.contains(path)).unwrap();
         assert!(line.rsplit(' ').next().unwrap().starts_with("ro"), "it can be written to now: {line}");
+        drop(read_only);
         let alone = File::options().read(true).custom_flags(0o200).open(device.partition(4)).unwrap();
         let held = run();
         drop(alone);
@@ -332,7 +330,7 @@ fn the_boot_disk_is_proven_before_a_file_system_grows() {
     let before = (device.written(), content_hash(&device.image()));
     let run = waiting(&config, "until no more disks appear");
     let twin = Device::with_builder(&builder, GIB);
-    let output = run.wait_with_output().unwrap();
+    let output = run.wait_with_output();
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("the boot goes on, but: ") && said.contains("2 disks carry"), "{said}");

@@ -127,12 +127,12 @@ fn a_twin_that_comes_before_the_first_write_gets_no_links_and_neither_does_the_o
     assert!(tool("losetup", &["--set-capacity", &device.node]).status.success());
     let mut run = program();
     run.arg("apply").arg("--config").arg(&config);
-    let before = "cleanup() { rm -rf /dev/disk/by-makeroom; }; cleanup; \
+    let before = "twin=; cleanup() { rm -rf /dev/disk/by-makeroom; [ -z \"$twin\" ] || losetup --detach $twin; }; cleanup; \
                   flock -o $disk sleep 20 >/dev/null 2>&1 & locked=$!; sleep 0.5";
     // It has looked for disks for two seconds, and waits for the lock.
     let after = format!(
         "sleep 5; twin=$(losetup --find --show {}); kill $locked; wait $run || echo code $?; losetup --detach $twin; \
-         ls /dev/disk/by-makeroom || :",
+         twin=; ls /dev/disk/by-makeroom || :",
         twin.display()
     );
     let (output, _) = crate::telling::with_udev(&device, &run, before, &after);

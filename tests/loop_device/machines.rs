@@ -8,8 +8,8 @@ use crate::*;
 
 /// The machine as the program sees it: directories to be mounted over ours.
 struct Stage {
-    directory: TempDir,
     devices: Vec<Device>,
+    directory: TempDir,
 }
 
 impl Stage {

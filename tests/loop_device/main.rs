@@ -12,6 +12,8 @@ mod initrd;
 mod linking;
 mod machines;
 mod making;
+#[path = "../support/mounted.rs"]
+mod mounted;
 mod refusing;
 mod resizing;
 mod search_cost;
@@ -26,11 +28,14 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use mounted::Mounted;
 use serde_json::Value;
 use support::builder::Builder;
+use support::cleanup::{Daemon, Running};
+use support::loops::{self, Attached};
 use support::memory::Counting;
 use support::{
-    content_hash, fixture_config, fsck, loops, make_card, old_signatures, partition, program, text, tool, wait_for,
+    content_hash, fixture_config, fsck, make_card, old_signatures, partition, program, text, tool, wait_for,
 };
 use tempfile::TempDir;
 
@@ -43,8 +48,9 @@ static MEMORY: Counting = Counting;
 /// A loop device over a file in a directory of its own. In this order it goes away again.
 struct Device {
     node: String,
+    _attached: Attached,
     /// What stands between the file and the loop device.
-    _daemon: Option<cards::Daemon>,
+    _daemon: Option<Daemon>,
     directory: TempDir,
 }
 
@@ -71,8 +77,11 @@ impl Device {
     fn attach(directory: TempDir, size: u64, options: &[&str]) -> Device {
         let image = directory.path().join("disk.img");
         File::options().write(true).open(&image).unwrap().set_len(size).unwrap();
-        let node = loops::attach(&image, options);
-        Device { node, _daemon: None, directory }
+        Device::over(Attached::new(&image, options), None, directory)
+    }
+
+    fn over(attached: Attached, daemon: Option<Daemon>, directory: TempDir) -> Device {
+        Device { node: attached.node.clone(), _attached: attached, _daemon: daemon, directory }
     }
 
     fn name(&self) -> &str {
@@ -159,13 +168,6 @@ impl Device {
     }
 }
 
-impl Drop for Device {
-    fn drop(&mut self) {
-        loops::forget_partitions(&self.node);
-        loops::detach(&self.node);
-    }
-}
-
 fn write_image(builder: &Builder, image: &Path) {
     let card = builder.build();
     let file = File::create(image).unwrap();
@@ -197,26 +199,6 @@ fn is_emulated() -> bool {
         println!("SKIPPED: under an emulator nothing can be mounted or resized");
     }
     is_emulated
-}
-
-/// Mounted for as long as this lives.
-struct Mounted {
-    directory: TempDir,
-}
-
-impl Mounted {
-    fn new(node: &str) -> Mounted {
-        let directory = tempfile::tempdir().unwrap();
-        let output = tool("mount", &[node, directory.path().to_str().unwrap()]);
-        assert!(output.status.success(), "{node}: {}", text(&output.stderr));
-        Mounted { directory }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        assert!(tool("umount", &[self.directory.path().to_str().unwrap()]).status.success());
-    }
 }
 
 /// That a new partition holds a working file system: mounted and written to where this kernel can, else checked.

@@ -165,7 +165,7 @@ fn a_damaged_primary_is_mended_and_the_kernel_shows_its_partitions() {
     let device = Device::with_card("appliance", 2 * GIB);
     let config = fixture_config("appliance");
     let whole = device.json("apply", &config);
-    loops::forget_partitions(&device.node);
+    loops::forget_partitions(&device.node).unwrap();
     let disk = File::options().write(true).open(&device.node).unwrap();
     disk.write_all_at(&[0; 512], 512).unwrap();
     drop(disk);
@@ -225,7 +225,7 @@ fn what_a_killed_run_left_in_the_kernel_is_taken_away_by_the_next() {
         executable(&script, &format!("{note}; echo $pid > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display()));
         let tools = format!("format=\"ext4\"\n[tools]\n\"mkfs.ext4\" = \"{}\"", script.display());
         let config = device.config(&one_partition("root", &tools).replace("300ms", "30s"));
-        let mut stopped = device.command("apply", &config).stderr(Stdio::null()).spawn().unwrap();
+        let mut stopped = Running::start(device.command("apply", &config).stderr(Stdio::null()));
         wait_for(&pid);
         let mkfs = fs::read_to_string(&pid).unwrap().trim().to_owned();
         tool("kill", &[signal, &stopped.id().to_string()]);

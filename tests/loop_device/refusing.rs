@@ -10,6 +10,7 @@ use makeroom::kernel::calls::add_partition;
 use makeroom::kernel::sysfs;
 use makeroom::units::Extent;
 
+use crate::support::cleanup::assert_clean;
 use crate::*;
 
 const ROOT: &str = "format=\"ext4\"";
@@ -87,7 +88,7 @@ fn a_user_who_may_not_is_told_before_anything_is_written() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut said = String::new();
-    let usual = fs::metadata(&device.node).unwrap().permissions();
+    let _restored = Permissions(&device.node, fs::metadata(&device.node).unwrap().permissions());
     let before = (content_hash(&device.image()), device.written(), device.shown());
     for (name, mode) in [("may not read", 0o600), ("may read", 0o644), ("may write, but is not root", 0o666)] {
         fs::set_permissions(&device.node, fs::Permissions::from_mode(mode)).unwrap();
@@ -96,9 +97,18 @@ fn a_user_who_may_not_is_told_before_anything_is_written() {
             text(&output.stderr).lines().filter(|line| !line.contains("/run/makeroom")).collect::<Vec<_>>().join("\n");
         said += &format!("# {name}\nexit {}: {}\n", output.status.code().unwrap(), own.replace(&device.node, "[DISK]"));
     }
-    fs::set_permissions(&device.node, usual).unwrap();
     assert_eq!((content_hash(&device.image()), device.written(), device.shown()), before);
     snapbox::assert_data_eq!(said, snapbox::file!["../snapshots/device_permissions.txt"].raw());
+}
+
+/// What a node has again when this goes: it is there for whatever is attached next.
+struct Permissions<'a>(&'a str, fs::Permissions);
+
+impl Drop for Permissions<'_> {
+    fn drop(&mut self) {
+        let restored = fs::set_permissions(self.0, self.1.clone());
+        assert_clean(restored.map_err(|error| format!("the permissions of {}: {error}", self.0)));
+    }
 }
 
 #[test]
@@ -123,12 +133,13 @@ fn a_tool_that_fails_leaves_the_old_table_and_a_kernel_without_the_partition() {
     let mut said = String::new();
     for (name, body) in scripts {
         executable(&script, body);
-        let running = device.command("apply", &config).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut command = device.command("apply", &config);
+        let running = Running::start(command.stderr(Stdio::piped()).stdout(Stdio::null()));
         if body == hangs {
             wait_for(&pid);
             tool("kill", &["-TERM", fs::read_to_string(&pid).unwrap().trim()]);
         }
-        said += &format!("# {name}\n{}", device.said(&running.wait_with_output().unwrap()));
+        said += &format!("# {name}\n{}", device.said(&running.wait_with_output()));
         assert_eq!((entries(), device.shown()), (before.clone(), shown.clone()), "{name}");
     }
     // glibc gives such a file to a shell, musl does not: the words differ.
@@ -144,10 +155,9 @@ fn a_tool_that_fails_leaves_the_old_table_and_a_kernel_without_the_partition() {
 fn an_io_error_anywhere_ends_with_74_and_a_rerun_completes() {
     // A disk on a tmpfs that is full: each run gets one page further than the one before, then its write fails. The
     // disk is held open, so that the kernel keeps what it has cached of it from run to run.
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_str().unwrap().to_owned();
-    assert!(tool("mount", &["-t", "tmpfs", "-o", "size=64M", "none", &path]).status.success());
-    let unmount = Unmount(path.clone());
+    let mounted = Mounted::with(&["-t", "tmpfs", "-o", "size=64M", "none"]);
+    let path = mounted.directory.path().to_str().unwrap();
+    let directory = tempfile::tempdir_in(path).unwrap();
     let card = Builder::new(512, 16).build();
     let file = File::create(directory.path().join("disk.img")).unwrap();
     for (lba, sector) in &card.content {
@@ -162,10 +172,10 @@ fn an_io_error_anywhere_ends_with_74_and_a_rerun_completes() {
     )
     .unwrap();
     let device = Device::attach(directory, 64 * MIB, &[]);
-    let held = File::open(&device.node).unwrap();
+    let _held = File::open(&device.node).unwrap();
     let pages = |count: u64| {
         let size = format!("remount,size={}", count * 4096);
-        tool("mount", &["-o", &size, &path]).status.success()
+        tool("mount", &["-o", &size, path]).status.success()
     };
     let used = (1..16_384).find(|count| pages(*count)).unwrap();
     let repairs = |disk: &str| -> Value {
@@ -200,15 +210,6 @@ fn an_io_error_anywhere_ends_with_74_and_a_rerun_completes() {
     assert!(failures > 3, "only {failures} failures");
     let again = device.command("apply", &config).args(["--align", "4096"]).output().unwrap();
     assert!(text(&again.stdout).ends_with("nothing is missing\n"), "{}", device.said(&again));
-    drop((held, device, unmount));
-}
-
-struct Unmount(String);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        assert!(tool("umount", &["--lazy", &self.0]).status.success());
-    }
 }
 
 #[test]

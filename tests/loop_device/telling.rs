@@ -145,7 +145,8 @@ pub fn with_udev(device: &Device, run: &Command, before: &str, after: &str) -> (
         [ -x $udevd ] || udevd=/usr/lib/systemd/systemd-udevd
         $udevd >/dev/null 2>&1 & udevd=$!
         cleanup() {{ :; }}
-        trap 'kill -CONT $udevd; kill $udevd $monitor; cleanup' EXIT
+        # Whatever has failed: a job that has ended already keeps none of the others.
+        trap 'set +e; kill -CONT $(jobs -p); kill $(jobs -p); cleanup' EXIT
         while [ ! -S /run/udev/control ]; do sleep 0.1; done
         udevadm monitor --kernel --udev >"$1" & monitor=$!
         while ! grep -q UDEV "$1"; do sleep 0.1; done

@@ -13,7 +13,7 @@ fn a_twin_that_comes_late_is_seen_before_the_first_write() {
     let waiting = waiting(&config, "locked");
     let twin = disk(&["late-boot"]);
     drop(held);
-    let output = waiting.wait_with_output().unwrap();
+    let output = waiting.wait_with_output();
     assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("appeared just before the first write"), "{}", text(&output.stderr));
     assert_eq!((content_hash(&device.image()), device.shown()), before);
@@ -34,7 +34,7 @@ fn a_disk_that_appears_late_is_waited_for() {
     let run = waiting(&config, "for the boot disk");
     let _unrelated = disk(&["slow-other"]);
     let device = disk(&["slow-boot"]);
-    let output = run.wait_with_output().unwrap();
+    let output = run.wait_with_output();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(labels_of(&device), ["slow-boot", "wished"]);
 
@@ -46,7 +46,7 @@ fn a_disk_that_appears_late_is_waited_for() {
     let device = disk(&["slow-boot"]);
     std::os::unix::fs::symlink(&device.node, &link).unwrap();
     fs::write(format!("/sys/block/{}/uevent", device.name()), "change").unwrap();
-    let output = run.wait_with_output().unwrap();
+    let output = run.wait_with_output();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(labels_of(&device), ["slow-boot", "wished"]);
 }
@@ -58,7 +58,7 @@ fn a_twin_on_a_slower_bus_is_seen_although_the_first_disk_has_all_labels() {
     let before = (content_hash(&device.image()), device.shown());
     let run = waiting(&config, "until no more disks appear");
     let twin = disk(&["alone-boot"]);
-    let output = run.wait_with_output().unwrap();
+    let output = run.wait_with_output();
     assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
     // Not only just before the first write.
     assert!(text(&output.stderr).contains("error: 2 disks carry every label"), "{}", text(&output.stderr));
@@ -71,9 +71,9 @@ fn a_twin_on_a_slower_bus_is_seen_although_the_first_disk_has_all_labels() {
 }
 
 /// `apply`, as soon as it says that it waits for this.
-pub fn waiting(config: &Path, what: &str) -> std::process::Child {
+pub fn waiting(config: &Path, what: &str) -> Running {
     use std::io::Read;
-    let mut child = program().args(["apply", "-c"]).arg(config).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Running::start(program().args(["apply", "-c"]).arg(config).stderr(Stdio::piped()));
     let mut said = String::new();
     while !said.contains(what) {
         let mut byte = [0];

@@ -5,6 +5,7 @@
 
 pub mod builder;
 pub mod card;
+pub mod cleanup;
 pub mod dump;
 pub mod fuzz;
 pub mod linux;
@@ -119,9 +120,12 @@ pub fn fixture_config(name: &str) -> PathBuf {
 
 /// Runs a tool that the test needs.
 pub fn tool(name: &str, arguments: &[&str]) -> Output {
+    try_tool(name, arguments).unwrap_or_else(|error| panic!("{name} is needed for this test: {error}"))
+}
+
+fn try_tool(name: &str, arguments: &[&str]) -> std::io::Result<Output> {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    let output = Command::new(name).args(arguments).env("LC_ALL", "C").env("PATH", path).output();
-    output.unwrap_or_else(|error| panic!("{name} is needed for this test: {error}"))
+    Command::new(name).args(arguments).env("LC_ALL", "C").env("PATH", path).output()
 }
 
 /// The program that is tested, as whoever runs it by hand. `MAKEROOM_PROGRAM` names another build of it, with what runs

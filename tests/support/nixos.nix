@@ -31,31 +31,7 @@ rec {
     xfsprogs = package "xfsprogs";
   };
 
-  # What NixOS has where a configuration says nothing.
-  defaults = {
-    assertions = [ ];
-    warnings = [ ];
-    fileSystems = { };
-    swapDevices = [ ];
-    systemd.repart.partitions = { };
-    boot.initrd = {
-      availableKernelModules = [ ];
-      supportedFilesystems = { };
-      systemd = {
-        enable = true;
-        package = package "systemd" // {
-          withEfi = true;
-        };
-        repart.enable = false;
-        storePaths = [ ];
-        contents = { };
-        services = { };
-        units = { };
-      };
-    };
-  };
-
-  # The same as options, for nixpkgs' module system.
+  # Its options as a module: of nixpkgs' lib, or of the stand-in.
   options =
     lib:
     let
@@ -65,26 +41,28 @@ rec {
         mkOption {
           inherit type default;
         };
+      attrs = types.attrsOf types.anything;
     in
     {
       options = {
         assertions = option (types.listOf types.unspecified) [ ];
         warnings = option (types.listOf types.str) [ ];
-        fileSystems = option (types.attrsOf (types.attrsOf types.anything)) { };
-        nixpkgs = option types.anything { };
-        swapDevices = option (types.listOf (types.attrsOf types.anything)) [ ];
-        systemd.repart.partitions = option (types.attrsOf (types.attrsOf types.anything)) { };
+        fileSystems = option (types.attrsOf attrs) { };
+        nixpkgs.hostPlatform = option types.str "aarch64-linux";
+        swapDevices = option (types.listOf attrs) [ ];
+        systemd.repart.partitions = option (types.attrsOf attrs) { };
+        boot.growPartition = option types.bool false;
         boot.initrd = {
           availableKernelModules = option (types.listOf types.str) [ ];
           supportedFilesystems = option (types.attrsOf types.bool) { };
           systemd = {
             enable = option types.bool true;
-            package = option types.package defaults.boot.initrd.systemd.package;
+            package = option types.package (package "systemd" // { withEfi = true; });
             repart.enable = option types.bool false;
             storePaths = option (types.listOf types.str) [ ];
-            contents = option (types.attrsOf (types.attrsOf types.anything)) { };
-            services = option (types.attrsOf (types.attrsOf types.anything)) { };
-            units = option (types.attrsOf (types.attrsOf types.anything)) { };
+            contents = option (types.attrsOf attrs) { };
+            services = option (types.attrsOf attrs) { };
+            units = option (types.attrsOf attrs) { };
           };
         };
       };

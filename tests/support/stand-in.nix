@@ -1,4 +1,4 @@
-# What initrd/module.nix needs of nixpkgs' lib, for machines without nixpkgs: enough to evaluate one module, without a
+# What initrd/module.nix needs of nixpkgs' lib, for machines without nixpkgs: enough to evaluate that module, without a
 # check of types. tests/module.nix takes the real one where it is given.
 let
   inherit (builtins)
@@ -97,6 +97,7 @@ let
       int = { };
       package = { };
       str = { };
+      unspecified = { };
       ints.unsigned = { };
       either = _: _: { };
       enum = _: { };
@@ -124,23 +125,39 @@ let
       else
         given;
 
-    evalModule =
-      {
-        module,
-        defaults,
-        given,
-        pkgs,
-      }:
+    # What is set, below `path`: an option that was not declared is an error, as it is to nixpkgs.
+    declared =
+      path: options: set:
+      if options.isOption or false then
+        set
+      else
+        let
+          unknown = filter (name: !(options ? ${name})) (attrNames set);
+          inner = name: declared "${path}${name}." options.${name};
+        in
+        if unknown == [ ] then
+          mapAttrs inner set
+        else
+          throw "The option `${path}${builtins.head unknown}' does not exist.";
+
+    # Of modules that are functions, all that they set is below one mkIf, and no module reads it. Others are options, or
+    # settings alone. The later one wins: lists are not joined.
+    evalModules =
+      { modules, specialArgs }:
       let
-        # Without what the module itself sets, which it does not read.
-        config = recursiveUpdate (recursiveUpdate defaults given) {
-          boot.initrd.makeroom = valueOf evaluated.options.boot.initrd.makeroom (
-            given.boot.initrd.makeroom or { }
-          );
-        };
-        evaluated = module { inherit config lib pkgs; };
+        isFunction = builtins.isFunction;
+        plain = filter (module: !(isFunction module)) modules;
+        called = map (module: module (specialArgs // { inherit config lib; })) (filter isFunction modules);
+        merged = foldl' recursiveUpdate { };
+
+        options = merged (map (module: module.options or { }) (plain ++ called));
+        settings = filter (module: !(module ? options)) plain;
+        config = valueOf options (merged (map (declared "" options) settings));
+        contents = map (module: lib.optionalAttrs module.config.condition module.config.content) called;
       in
-      recursiveUpdate config (if evaluated.config.condition then evaluated.config.content else { });
+      {
+        config = merged ([ config ] ++ map (declared "" options) contents);
+      };
   };
 in
 lib
