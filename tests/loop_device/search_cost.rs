@@ -10,6 +10,7 @@ use support::memory::usage;
 /// At every boot each disk of the machine is looked at: what that costs for one that is not the boot disk.
 #[test]
 fn each_further_disk_costs_at_most_12_system_calls_and_40_kib() {
+    // Of a disk with a damaged table its backup is asked, and what speaks against that.
     let device = disk(&["cost-boot"]);
     let config = config(&device, "[\"cost-boot\"]");
     assert!(device.run("apply", &config).status.success());
@@ -34,7 +35,9 @@ fn each_further_disk_costs_at_most_12_system_calls_and_40_kib() {
         let bytes: u64 = calls.iter().filter_map(read).sum();
         println!("a further disk with {what}: {} system calls, {bytes} bytes", calls.len());
         assert!(!calls.is_empty() && bytes > 0);
-        assert!(calls.len() <= 12 && bytes <= 40 << 10, "{what}: {bytes} bytes, {}", calls.join("\n"));
+        let (most_calls, most_kib) = if what == "a damaged table" { (40, 160) } else { (12, 40) };
+        let is_cheap = calls.len() <= most_calls && bytes <= most_kib << 10;
+        assert!(is_cheap, "{what}: {bytes} bytes, {}", calls.join("\n"));
     }
 }
 
