@@ -95,7 +95,7 @@ const AT_END: &[Row] = &[
     end("lsi_mega_raid_member", "LSI MegaRAID metadata", 1, &[-1], (0, b"$XIDE$", any)),
     // via_raid.c; dmraid, via.h. 32 bits.
     end("via_raid_member", "VIA RAID metadata", 1, &[-1], (0, &[0x55, 0xaa], via)),
-    // silicon_raid.c; dmraid, sil.h and sil.c: four copies. 47 bits.
+    // silicon_raid.c; dmraid, sil.h and sil.c: four copies. 45 bits.
     end(
         "silicon_medley_raid_member",
         "Silicon Image RAID metadata",
@@ -177,7 +177,7 @@ const AT_START: &[Row] = &[
     // linux_raid.c; drivers/md/md.c, `super_1_load`.
     start("linux_raid_member", "a RAID (md 1.1)", &[0], (0, &MD, md_1)),
     start("linux_raid_member", "a RAID (md 1.2)", &[8], (0, &MD, md_1)),
-    // highpoint_raid.c; dmraid, hpt37x.h. 36 bits.
+    // highpoint_raid.c; dmraid, hpt37x.h. 60 bits.
     start("hpt37x_raid_member", "HighPoint RAID metadata", &[9], (33, &[0x16, 0x78, 0x5a], highpoint_37x)),
     // bcache.c; include/uapi/linux/bcache.h and fs/bcachefs/bcachefs_format.h.
     start("bcache", "a bcache device", &[8], (24, BCACHE, any)),
@@ -276,7 +276,7 @@ struct Device<'a> {
 impl Device<'_> {
     fn new(disk: &mut dyn Disk, extent: Extent) -> io::Result<Device<'_>> {
         let sector = u64::from(disk.sector_size());
-        if extent.start % sector != 0 {
+        if !extent.start.is_multiple_of(sector) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let size = round_down(extent.size, sector);

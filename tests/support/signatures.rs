@@ -249,8 +249,7 @@ fn md_0(at: u64, number: fn(u32) -> [u8; 4]) -> Vec<u8> {
 /// The checksum counts its own bytes as 0xff.
 fn ddf(magic: [u8; 4], primary: u64) -> Vec<u8> {
     let primary = primary.to_be_bytes();
-    let mut header =
-        bytes(512, &[(0, &magic), (4, &[0xff; 4]), (8, b"LSI     "), (32, b"01.02.00"), (96, &primary)]);
+    let mut header = bytes(512, &[(0, &magic), (4, &[0xff; 4]), (8, b"LSI     "), (32, b"01.02.00"), (96, &primary)]);
     let sum = crc32fast::hash(&header);
     header[4..8].copy_from_slice(&sum.to_be_bytes());
     header
