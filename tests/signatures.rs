@@ -217,7 +217,8 @@ fn blkid(image: &Path) -> String {
 
 /// At the end or not, a name, which sample of that name, and bytes of its first part that make it something else, with a
 /// checksum that is right where it is not the checksum that is wrong.
-const NEAR_MISSES: &[(bool, &str, usize, &[(usize, u8)])] = &[
+type NearMiss = (bool, &'static str, usize, &'static [(usize, u8)]);
+const NEAR_MISSES: &[NearMiss] = &[
     (true, "linux_raid_member", 0, &[(4, 2)]),      // version
     (true, "linux_raid_member", 0, &[(144, 0xff)]), // its own place
     (true, "linux_raid_member", 1, &[(4, 1)]),      // version
