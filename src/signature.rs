@@ -26,7 +26,7 @@ pub struct Found {
 /// behind the disk. What a disk's last partition keeps at its own end may look as if it were at the disk's end, too:
 /// [`Found::at`] tells.
 pub fn at_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> {
-    Device::new(disk, extent)?.find(AT_END, 0)
+    look(disk, extent, AT_END)
 }
 
 /// The same of what begins at a byte of the disk or behind it. What cannot be read is lost, and so of no software any more.
@@ -37,12 +37,16 @@ pub fn at_end_behind(disk: &mut dyn Disk, extent: Extent, from: u64) -> io::Resu
 /// A GPT's backup header in the last sector of a partition, which has a table of its own: an image of a disk was written
 /// into it. Not for the whole disk, whose own backup header is in that place.
 pub fn nested_table_at_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> {
-    Device::new(disk, extent)?.find(NESTED, 0)
+    look(disk, extent, NESTED)
 }
 
 /// What a device holds by the signature at its start: a file system, encryption, a member of something larger.
 pub fn at_start(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> {
-    Device::new(disk, extent)?.find(AT_START, 0)
+    look(disk, extent, AT_START)
+}
+
+fn look(disk: &mut dyn Disk, extent: Extent, rows: &[Row]) -> io::Result<Option<Found>> {
+    Device::new(disk, extent)?.find(rows, 0)
 }
 
 /// Bytes in a piece. Places are counted in pieces, whatever the disk's sectors are.
@@ -51,211 +55,229 @@ type Piece = [u8; PIECE];
 
 /// One signature.
 struct Row {
-    name: &'static str,
-    what: &'static str,
-    /// Pieces it may be in, from the start of the device, or below zero, from its end.
-    places: &'static [i32],
-    /// The end of the device is taken for a multiple of this many pieces.
-    step: u16,
+    /// Its name, and behind a colon, what it is in words, where the name does not say it.
+    text: &'static str,
+    places: &'static [Place],
+    check: Check,
     /// Where in the piece the magic is.
     magic_at: u16,
-    magic: &'static [u8],
-    check: Check,
+    magic_length: u16,
+    magic: [u8; MAGIC],
 }
 
-/// What else has to be right in a piece, whose place is its number in the device.
+/// A piece of the device by its number, below zero from the end, for which the device's size is taken for a multiple of
+/// `step` pieces.
+struct Place {
+    number: i16,
+    step: u16,
+}
+
+/// What else has to be right in a piece, whose number in the device is given.
 type Check = fn(&Piece, u64) -> bool;
 
-/// A row of what is at the end.
-const fn end(name: &'static str, what: &'static str, step: u16, places: &'static [i32], magic: Magic) -> Row {
-    Row { name, what, places, step, magic_at: magic.0, magic: magic.1, check: magic.2 }
+/// Bytes of a magic that are compared: more than enough, and few in every row.
+const MAGIC: usize = 12;
+
+const fn row(text: &'static str, places: &'static [Place], magic_at: u16, magic: &[u8], check: Check) -> Row {
+    let (mut start, mut magic_length) = ([0; MAGIC], 0);
+    while (magic_length as usize) < MAGIC && (magic_length as usize) < magic.len() {
+        start[magic_length as usize] = magic[magic_length as usize];
+        magic_length += 1;
+    }
+    Row { text, places, check, magic_at, magic_length, magic: start }
 }
 
-/// A row of what is at the start.
-const fn start(name: &'static str, what: &'static str, places: &'static [i32], magic: Magic) -> Row {
-    end(name, what, 1, places, magic)
+const fn at(number: i16) -> Place {
+    aligned(number, 1)
 }
 
-/// A magic, where in the piece it is, and what else is checked.
-type Magic = (u16, &'static [u8], Check);
+const fn aligned(number: i16, step: u16) -> Place {
+    Place { number, step }
+}
 
+/// Where the magic is enough.
 const fn any(_: &Piece, _: u64) -> bool {
     true
 }
 
-/// Names are those of libblkid/src/superblocks/ in util-linux, where its file is named. Where no further check is named,
-/// the magic alone has 48 bits or more.
+/// Names are those of libblkid/src/superblocks/ in util-linux, whose files are named. Where no bits are named, what is
+/// compared has 48 or more.
 const AT_END: &[Row] = &[
     // linux_raid.c; drivers/md/md.c, `super_1_load`.
-    end("linux_raid_member", "a RAID (md 1.0)", 8, &[-16], (0, &MD, md_1)),
+    row("linux_raid_member: a RAID (md 1.0)", &[aligned(-16, 8)], 0, &MD, md_1),
     // linux_raid.c; drivers/md/md.c, `super_90_load`; in the byte order of the machine that made it.
-    end("linux_raid_member", "a RAID (md 0.90)", 128, &[-128], (0, &MD, md_0)),
-    end("linux_raid_member", "a RAID (md 0.90)", 128, &[-128], (0, &MD_BIG, md_0)),
+    row("linux_raid_member: a RAID (md 0.90)", &[aligned(-128, 128)], 0, &MD, md_0),
+    row("linux_raid_member: a RAID (md 0.90)", &[aligned(-128, 128)], 0, &MD_BIG, md_0),
     // isw_raid.c; mdadm, super-intel.c: two sectors before the end, of 512 bytes or of the disk's own size.
-    end("isw_raid_member", "Intel RST RAID metadata", 1, &[-2, -16], (0, b"Intel Raid ISM Cfg Sig. ", any)),
+    row("isw_raid_member: Intel RST RAID metadata", &[at(-2), at(-16)], 0, b"Intel Raid ISM Cfg Sig. ", any),
     // ddf_raid.c; dmraid, ddf1.h: Adaptec has it 257 sectors before the end, and in the other byte order.
-    end("ddf_raid_member", "DDF RAID metadata", 1, &[-1, -257], (0, &[0xde, 0x11, 0xde, 0x11], ddf)),
-    end("ddf_raid_member", "DDF RAID metadata", 1, &[-1, -257], (0, &[0x11, 0xde, 0x11, 0xde], ddf)),
+    row("ddf_raid_member: DDF RAID metadata", &[at(-1), at(-257)], 0, &[0xde, 0x11, 0xde, 0x11], ddf),
+    row("ddf_raid_member: DDF RAID metadata", &[at(-1), at(-257)], 0, &[0x11, 0xde, 0x11, 0xde], ddf),
     // lsi_raid.c; dmraid, lsi.h.
-    end("lsi_mega_raid_member", "LSI MegaRAID metadata", 1, &[-1], (0, b"$XIDE$", any)),
+    row("lsi_mega_raid_member: LSI MegaRAID metadata", &[at(-1)], 0, b"$XIDE$", any),
     // via_raid.c; dmraid, via.h. 32 bits.
-    end("via_raid_member", "VIA RAID metadata", 1, &[-1], (0, &[0x55, 0xaa], via)),
-    // silicon_raid.c; dmraid, sil.h and sil.c: four copies. 47 bits.
-    end(
-        "silicon_medley_raid_member",
-        "Silicon Image RAID metadata",
-        1,
-        &[-1, -513, -1025, -1537],
-        (96, &[0; 3], silicon),
-    ),
+    row("via_raid_member: VIA RAID metadata", &[at(-1)], 0, &[0x55, 0xaa], via),
+    // silicon_raid.c; dmraid, sil.h and sil.c: four copies. 45 bits.
+    row("silicon_medley_raid_member: Silicon Image RAID metadata", SILICON, 96, &[0; 3], silicon),
     // nvidia_raid.c; dmraid, nv.h.
-    end("nvidia_raid_member", "NVIDIA RAID metadata", 1, &[-2], (0, b"NVIDIA", nvidia)),
+    row("nvidia_raid_member: NVIDIA RAID metadata", &[at(-2)], 0, b"NVIDIA", nvidia),
     // promise_raid.c; dmraid, pdc.h.
-    end(
-        "promise_fasttrack_raid_member",
-        "Promise FastTrak RAID metadata",
-        1,
-        PROMISE,
-        (0, b"Promise Technology, Inc.", any),
-    ),
+    row("promise_fasttrack_raid_member: Promise FastTrak RAID metadata", PROMISE, 0, b"Promise Technology, Inc.", any),
     // highpoint_raid.c; dmraid, hpt45x.h: an array that is whole, or not. 36 bits.
-    end("hpt45x_raid_member", "HighPoint RAID metadata", 1, &[-11], (1, &[0x16, 0x78, 0x5a], highpoint)),
+    row("hpt45x_raid_member: HighPoint RAID metadata", &[at(-11)], 1, &[0x16, 0x78, 0x5a], highpoint),
     // adaptec_raid.c; dmraid, asr.h.
-    end("adaptec_raid_member", "Adaptec RAID metadata", 1, &[-1], (0, &[0x37, 0xfc, 0x4d, 0x1e], adaptec)),
+    row("adaptec_raid_member: Adaptec RAID metadata", &[at(-1)], 0, &[0x37, 0xfc, 0x4d, 0x1e], adaptec),
     // jmicron_raid.c; dmraid, jm.h. 36 bits.
-    end("jmicron_raid_member", "JMicron RAID metadata", 1, &[-1], (0, b"JM", jmicron)),
+    row("jmicron_raid_member: JMicron RAID metadata", &[at(-1)], 0, b"JM", jmicron),
     // drbd.c; drbd-utils, user/shared/drbdmeta.c: versions 8, 8.4 after a crash, 9.
-    end("drbd", "DRBD metadata", 8, &[-8], (60, &[0x83, 0x74, 0x02], drbd)),
+    row("drbd: DRBD metadata", &[aligned(-8, 8)], 60, &[0x83, 0x74, 0x02], drbd),
     // zfs.c; OpenZFS, include/sys/vdev_impl.h, `vdev_label_t`: the list of values in the third and the fourth label, and
     // their first uberblock in either byte order (include/sys/uberblock_impl.h).
-    end("zfs_member", "a ZFS label", 512, &[-992, -480], (24, b"version\0", zfs)),
-    end("zfs_member", "a ZFS label", 512, &[-768, -256], (0, ZFS_BIG, any)),
-    end("zfs_member", "a ZFS label", 512, &[-768, -256], (0, ZFS, any)),
+    row("zfs_member: a ZFS label", &[aligned(-992, 512), aligned(-480, 512)], 24, b"version\0", zfs),
+    row("zfs_member: a ZFS label", &[aligned(-768, 512), aligned(-256, 512)], 0, ZFS_BIG, any),
+    row("zfs_member: a ZFS label", &[aligned(-768, 512), aligned(-256, 512)], 0, ZFS, any),
     // bcache.c; bcachefs-tools, src/wrappers/super_io.rs, `sb_layout_init`: the last copy of the superblock, 1 MiB before
-    // the end, or before that in the bucket (128 KiB to 2 MiB) where it would begin.
-    end("bcachefs", "a bcachefs superblock", 1, &[-2048], (24, BCACHEFS, any)),
-    end("bcachefs", "a bcachefs superblock", 256, &[-2048], (24, BCACHEFS, any)),
-    end("bcachefs", "a bcachefs superblock", 512, &[-2048], (24, BCACHEFS, any)),
-    end("bcachefs", "a bcachefs superblock", 1024, &[-2048], (24, BCACHEFS, any)),
-    end("bcachefs", "a bcachefs superblock", 2048, &[-2048, -4096], (24, BCACHEFS, any)),
+    // the end, or before that where a bucket begins (128 KiB to 2 MiB).
+    row("bcachefs: a bcachefs superblock", BUCKETS, 24, BCACHEFS, any),
     // nilfs.c; include/uapi/linux/nilfs2_ondisk.h, `NILFS_SB2_OFFSET_BYTES`. 64 bits.
-    end("nilfs2", "a nilfs2 superblock", 8, &[-8], (6, &[0x34, 0x34], nilfs)),
+    row("nilfs2: a nilfs2 superblock", &[aligned(-8, 8)], 6, &[0x34, 0x34], nilfs),
     // hfs.c; Apple Technical Note TN1150: the alternate volume header. 60 bits.
-    end("hfsplus", "an HFS+ volume header", 1, &[-2], (0, b"H", hfsplus)),
+    row("hfsplus: an HFS+ volume header", &[at(-2)], 0, b"H", hfsplus),
     // ntfs.c; linux-ntfs, mkntfs: the copy of the boot sector is the partition's last sector.
-    end("ntfs", "the copy of an NTFS boot sector", 1, &[-1, -8], (3, b"NTFS    ", any)),
+    row("ntfs: the copy of an NTFS boot sector", &[at(-1), at(-8)], 3, b"NTFS    ", any),
     // The VHD specification (Microsoft, 2006), "Hard Disk Footer Format"; before Virtual PC 2004 it had 511 bytes.
-    end("vhd", "the footer of a VHD image", 1, &[-1], (0, b"conectix", any)),
-    end("vhd", "the footer of a VHD image", 1, &[-1], (1, b"conectix", any)),
+    row("vhd: the footer of a VHD image", &[at(-1)], 0, b"conectix", any),
+    row("vhd: the footer of a VHD image", &[at(-1)], 1, b"conectix", any),
     // QEMU, block/dmg.c; libdmg-hfsplus, `UDIFResourceFile`: version 4, 512 bytes.
-    end("udif", "the trailer of a UDIF (.dmg) image", 1, &[-1], (0, b"koly\0\0\0\x04\0\0\x02\0", any)),
+    row("udif: the trailer of a UDIF (.dmg) image", &[at(-1)], 0, b"koly\0\0\0\x04\0\0\x02\0", any),
     // Android, external/avb/libavb/avb_footer.h: the last 64 bytes, version 1.
-    end("avb", "an Android Verified Boot footer", 1, &[-1], (448, b"AVBf\0\0\0\x01", any)),
+    row("avb: an Android Verified Boot footer", &[at(-1)], 448, b"AVBf\0\0\0\x01", any),
     // block/partitions/ldm.h, `OFF_PRIV3`: the end of the database is the end of the disk.
-    end("ldm", "a Windows dynamic disk's database", 1, &[-1], (0, b"PRIVHEAD", any)),
+    row("ldm: a Windows dynamic disk's database", &[at(-1)], 0, b"PRIVHEAD", any),
     // FreeBSD, sys/geom/*/g_*.h: `G_MIRROR_MAGIC` and its like.
-    end("geom", "FreeBSD GEOM metadata", 1, &[-1], (0, b"GEOM::", any)),
+    row("geom: FreeBSD GEOM metadata", &[at(-1)], 0, b"GEOM::", any),
 ];
 
 /// UEFI 2.10, 5.3.2: revision 1.0, and the number of its own sector.
-const NESTED: &[Row] = &[
-    end("gpt", "the end of a partition table of its own", 1, &[-1], (0, GPT, nested)),
-    end("gpt", "the end of a partition table of its own", 8, &[-8], (0, GPT, nested)),
-];
+const NESTED: &[Row] =
+    &[row("gpt: the end of a partition table of its own", &[at(-1), aligned(-8, 8)], 0, GPT, nested)];
 
 const GPT: &[u8] = b"EFI PART\0\0\x01\0";
 const MD: [u8; 4] = 0xa92b_4efcu32.to_le_bytes();
 const MD_BIG: [u8; 4] = 0xa92b_4efcu32.to_be_bytes();
-const PROMISE: &[i32] = &[-63, -255, -256, -16, -399, -591, -675, -735, -911, -974, -991, -951, -3087];
+const SILICON: &[Place] = &[at(-1), at(-513), at(-1025), at(-1537)];
+const PROMISE: &[Place] = &[
+    at(-63),
+    at(-255),
+    at(-256),
+    at(-16),
+    at(-399),
+    at(-591),
+    at(-675),
+    at(-735),
+    at(-911),
+    at(-974),
+    at(-991),
+    at(-951),
+    at(-3087),
+];
+const BUCKETS: &[Place] = &[
+    at(-2048),
+    aligned(-2048, 256),
+    aligned(-2048, 512),
+    aligned(-2048, 1024),
+    aligned(-2048, 2048),
+    aligned(-4096, 2048),
+];
 const BCACHEFS: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
-const PAGES: &[i32] = &[7, 15, 31, 63, 127];
+const PAGES: &[Place] = &[at(7), at(15), at(31), at(63), at(127)];
 
 /// What can be at a start: first what something else may be inside of.
 const AT_START: &[Row] = &[
     // luks.c; the LUKS1 and LUKS2 on-disk format specifications: magic and version.
-    start("crypto_LUKS", "LUKS encryption", &[0], (0, b"LUKS\xba\xbe\0", luks)),
+    row("crypto_LUKS: LUKS encryption", &[at(0)], 0, b"LUKS\xba\xbe\0", luks),
     // bitlocker.c; cryptsetup, lib/bitlk/bitlk.c: from Vista on, and "to go", which has its GUID in a FAT boot sector.
-    start("BitLocker", "BitLocker encryption", &[0], (3, b"-FVE-FS-", any)),
-    start("BitLocker", "BitLocker encryption", &[0], (424, BITLOCKER, any)),
+    row("BitLocker: BitLocker encryption", &[at(0)], 3, b"-FVE-FS-", any),
+    row("BitLocker: BitLocker encryption", &[at(0)], 424, BITLOCKER, any),
     // lvm.c; LVM2, lib/label/label.h: one of the first four sectors, which has its own number in it.
-    start("LVM2_member", "an LVM physical volume", &[0, 1, 2, 3], (0, b"LABELONE", lvm)),
+    row("LVM2_member: an LVM physical volume", &[at(0), at(1), at(2), at(3)], 0, b"LABELONE", lvm),
     // linux_raid.c; drivers/md/md.c, `super_1_load`.
-    start("linux_raid_member", "a RAID (md 1.1)", &[0], (0, &MD, md_1)),
-    start("linux_raid_member", "a RAID (md 1.2)", &[8], (0, &MD, md_1)),
-    // highpoint_raid.c; dmraid, hpt37x.h. 36 bits.
-    start("hpt37x_raid_member", "HighPoint RAID metadata", &[9], (33, &[0x16, 0x78, 0x5a], highpoint_37x)),
+    row("linux_raid_member: a RAID (md 1.1)", &[at(0)], 0, &MD, md_1),
+    row("linux_raid_member: a RAID (md 1.2)", &[at(8)], 0, &MD, md_1),
+    // highpoint_raid.c; dmraid, hpt37x.h. 60 bits.
+    row("hpt37x_raid_member: HighPoint RAID metadata", &[at(9)], 33, &[0x16, 0x78, 0x5a], highpoint_37x),
     // bcache.c; include/uapi/linux/bcache.h and fs/bcachefs/bcachefs_format.h.
-    start("bcache", "a bcache device", &[8], (24, BCACHE, any)),
-    start("bcachefs", "bcachefs", &[8], (24, BCACHEFS, any)),
+    row("bcache: a bcache device", &[at(8)], 24, BCACHE, any),
+    row("bcachefs", &[at(8)], 24, BCACHEFS, any),
     // zfs.c; the first two labels, as at the end.
-    start("zfs_member", "a ZFS pool's member", &[32, 544], (24, b"version\0", zfs)),
-    start("zfs_member", "a ZFS pool's member", &[256, 768], (0, ZFS, any)),
-    start("zfs_member", "a ZFS pool's member", &[256, 768], (0, ZFS_BIG, any)),
+    row("zfs_member: a ZFS pool's member", &[at(32), at(544)], 24, b"version\0", zfs),
+    row("zfs_member: a ZFS pool's member", &[at(256), at(768)], 0, ZFS, any),
+    row("zfs_member: a ZFS pool's member", &[at(256), at(768)], 0, ZFS_BIG, any),
     // stratis.c; Stratis Software Design, "Static Header": two copies.
-    start("stratis", "a Stratis pool's member", &[1, 9], (4, b"!Stra0tis\x86\xff\x02^\x41rh", any)),
+    row("stratis: a Stratis pool's member", &[at(1), at(9)], 4, b"!Stra0tis\x86\xff\x02^\x41rh", any),
     // vdo.c; drivers/md/dm-vdo, `geometry_block`.
-    start("vdo", "a VDO volume", &[0], (0, b"dmvdo001", any)),
+    row("vdo: a VDO volume", &[at(0)], 0, b"dmvdo001", any),
     // bluestore.c.
-    start("ceph_bluestore", "a Ceph volume", &[0], (0, b"bluestore block device", any)),
+    row("ceph_bluestore: a Ceph volume", &[at(0)], 0, b"bluestore block device", any),
     // vmfs.c; vmfs-tools, libvmfs/vmfs_fs.h and vmfs_lvm.h. 59 bits.
-    start("VMFS_volume_member", "a VMFS volume's member", &[2048], (0, &[0x0d, 0xd0, 0x01, 0xc0], vmfs)),
-    start("VMFS", "VMFS", &[4096], (0, &[0x5e, 0xf1, 0xab, 0x2f], vmfs)),
+    row("VMFS_volume_member: a VMFS volume's member", &[at(2048)], 0, &[0x0d, 0xd0, 0x01, 0xc0], vmfs),
+    row("VMFS", &[at(4096)], 0, &[0x5e, 0xf1, 0xab, 0x2f], vmfs),
     // lvm.c; Documentation/admin-guide/device-mapper/verity.rst; drivers/md/dm-integrity.c, `struct superblock`;
     // drivers/md/dm-snap-persistent.c, `struct disk_header`.
-    start("DM_verity_hash", "a dm-verity hash tree", &[0], (0, b"verity\0\0\x01\0\0\0", any)),
-    start("DM_integrity", "dm-integrity", &[0], (0, b"integrt\0", any)),
-    start("DM_snapshot_cow", "a device-mapper snapshot", &[0], (0, b"SnAp", snapshot)),
+    row("DM_verity_hash: a dm-verity hash tree", &[at(0)], 0, b"verity\0\0\x01\0\0\0", any),
+    row("DM_integrity: dm-integrity", &[at(0)], 0, b"integrt\0", any),
+    row("DM_snapshot_cow: a device-mapper snapshot", &[at(0)], 0, b"SnAp", snapshot),
     // ubi.c; drivers/mtd/ubi/ubi-media.h, `struct ubi_ec_hdr`: version 1.
-    start("ubi", "UBI volumes", &[0], (0, b"UBI#\x01\0\0\0", any)),
+    row("ubi: UBI volumes", &[at(0)], 0, b"UBI#\x01\0\0\0", any),
     // swap.c; the end of the first page; an image of hibernation in it: kernel/power/swap.c, and others' of their own.
-    start("swap", "swap space", PAGES, (502, b"SWAPSPACE2", any)),
-    start("swap", "swap space", PAGES, (502, b"SWAP-SPACE", any)),
-    start("swsuspend", "swap space with a hibernated system", PAGES, (504, b"SUSPEND", any)),
-    start("swsuspend", "swap space with a hibernated system", PAGES, (502, b"LINHIB0001", any)),
+    row("swap: swap space", PAGES, 502, b"SWAPSPACE2", any),
+    row("swap: swap space", PAGES, 502, b"SWAP-SPACE", any),
+    row("swsuspend: swap space with a hibernated system", PAGES, 504, b"SUSPEND", any),
+    row("swsuspend: swap space with a hibernated system", PAGES, 502, b"LINHIB0001", any),
     // ext.c; fs/ext4/ext4.h, `struct ext4_super_block`. 76 bits.
-    start("jbd", "an external ext4 journal", &[2], (56, &EXT, jbd)),
-    start("ext4", "ext4", &[2], (56, &EXT, ext4)),
-    start("ext3", "ext3", &[2], (56, &EXT, ext3)),
-    start("ext2", "ext2", &[2], (56, &EXT, ext2)),
+    row("jbd: an external ext4 journal", &[at(2)], 56, &EXT, jbd),
+    row("ext4", &[at(2)], 56, &EXT, ext4),
+    row("ext3", &[at(2)], 56, &EXT, ext3),
+    row("ext2", &[at(2)], 56, &EXT, ext2),
     // xfs.c; fs/xfs/libxfs/xfs_format.h, `struct xfs_dsb`. 60 bits.
-    start("xfs", "xfs", &[0], (0, b"XFSB", xfs)),
+    row("xfs", &[at(0)], 0, b"XFSB", xfs),
     // btrfs.c; include/uapi/linux/btrfs_tree.h, `struct btrfs_super_block`.
-    start("btrfs", "btrfs", &[128], (64, b"_BHRfS_M", any)),
+    row("btrfs", &[at(128)], 64, b"_BHRfS_M", any),
     // f2fs.c; include/linux/f2fs_fs.h, `struct f2fs_super_block`. 61 bits.
-    start("f2fs", "f2fs", &[2], (0, &0xf2f5_2010u32.to_le_bytes(), f2fs)),
+    row("f2fs", &[at(2)], 0, &0xf2f5_2010u32.to_le_bytes(), f2fs),
     // squashfs.c; fs/squashfs/squashfs_fs.h: version 4. 88 bits.
-    start("squashfs", "squashfs", &[0], (0, b"hsqs", squashfs)),
+    row("squashfs", &[at(0)], 0, b"hsqs", squashfs),
     // erofs.c; fs/erofs/erofs_fs.h: blocks of 512 bytes to 64 KiB. 37 bits.
-    start("erofs", "erofs", &[2], (0, &0xe0f5_e1e2u32.to_le_bytes(), erofs)),
+    row("erofs", &[at(2)], 0, &0xe0f5_e1e2u32.to_le_bytes(), erofs),
     // cramfs.c, romfs.c; fs/cramfs and fs/romfs.
-    start("cramfs", "cramfs", &[0, 1], (16, b"Compressed ROMFS", any)),
-    start("romfs", "romfs", &[0], (0, b"-rom1fs-", any)),
+    row("cramfs", &[at(0), at(1)], 16, b"Compressed ROMFS", any),
+    row("romfs", &[at(0)], 0, b"-rom1fs-", any),
     // iso9660.c, udf.c; ECMA-119, 8.1, and ECMA-167, 2/9: a descriptor of version 1. 53 bits.
-    start("iso9660", "ISO 9660", &[64], (1, b"CD001\x01", descriptor)),
-    start("udf", "UDF", &[64], (1, b"BEA01\x01", descriptor)),
+    row("iso9660: ISO 9660", &[at(64)], 1, b"CD001\x01", descriptor),
+    row("udf: UDF", &[at(64)], 1, b"BEA01\x01", descriptor),
     // exfat.c, ntfs.c, refs.c.
-    start("exfat", "exFAT", &[0], (3, b"EXFAT   ", any)),
-    start("ntfs", "NTFS", &[0], (3, b"NTFS    ", any)),
-    start("ReFS", "ReFS", &[0], (0, b"\0\0\0ReFS\0", any)),
+    row("exfat: exFAT", &[at(0)], 3, b"EXFAT   ", any),
+    row("ntfs: NTFS", &[at(0)], 3, b"NTFS    ", any),
+    row("ReFS", &[at(0)], 0, b"\0\0\0ReFS\0", any),
     // hfs.c; TN1150. 60 bits.
-    start("hfsplus", "HFS+", &[2], (0, b"H", hfsplus)),
+    row("hfsplus: HFS+", &[at(2)], 0, b"H", hfsplus),
     // apfs.c; Apple File System Reference, `nx_superblock_t`: blocks of 4 KiB. 128 bits.
-    start("apfs", "APFS", &[0], (32, b"NXSB\0\x10\0\0", apfs)),
+    row("apfs: APFS", &[at(0)], 32, b"NXSB\0\x10\0\0", apfs),
     // gfs.c; include/uapi/linux/gfs2_ondisk.h, `struct gfs2_sb`. 89 bits.
-    start("gfs2", "GFS2", &[128], (0, &[1, 0x16, 0x19, 0x70, 0, 0, 0, 1], gfs2)),
+    row("gfs2: GFS2", &[at(128)], 0, &[1, 0x16, 0x19, 0x70, 0, 0, 0, 1], gfs2),
     // ocfs.c; fs/ocfs2/ocfs2_fs.h: block 2 of 512 bytes to 4 KiB.
-    start("ocfs2", "OCFS2", &[2, 4, 8, 16], (0, b"OCFSV2", any)),
+    row("ocfs2: OCFS2", &[at(2), at(4), at(8), at(16)], 0, b"OCFSV2", any),
     // reiserfs.c; fs/reiserfs/reiserfs.h, and reiser4's format40.
-    start("reiserfs", "ReiserFS", &[16, 128], (52, b"ReIsErFs", any)),
-    start("reiserfs", "ReiserFS", &[128], (52, b"ReIsEr2Fs", any)),
-    start("reiserfs", "ReiserFS", &[128], (52, b"ReIsEr3Fs", any)),
-    start("reiser4", "Reiser4", &[128], (0, b"ReIsEr4", any)),
+    row("reiserfs: ReiserFS", &[at(16), at(128)], 52, b"ReIsErFs", any),
+    row("reiserfs: ReiserFS", &[at(128)], 52, b"ReIsEr2Fs", any),
+    row("reiserfs: ReiserFS", &[at(128)], 52, b"ReIsEr3Fs", any),
+    row("reiser4: Reiser4", &[at(128)], 0, b"ReIsEr4", any),
     // jfs.c; fs/jfs/jfs_superblock.h. 64 bits.
-    start("jfs", "JFS", &[64], (0, b"JFS1", jfs)),
+    row("jfs: JFS", &[at(64)], 0, b"JFS1", jfs),
     // nilfs.c; include/uapi/linux/nilfs2_ondisk.h. 64 bits.
-    start("nilfs2", "nilfs2", &[2], (6, &[0x34, 0x34], nilfs)),
+    row("nilfs2", &[at(2)], 6, &[0x34, 0x34], nilfs),
     // vfat.c; fs/fat/inode.c, `fat_read_bpb`. 46 bits. Last: other boot sectors look like it.
-    start("vfat", "FAT", &[0], (510, &[0x55, 0xaa], vfat)),
+    row("vfat: FAT", &[at(0)], 510, &[0x55, 0xaa], vfat),
 ];
 
 const EXT: [u8; 2] = 0xef53u16.to_le_bytes();
@@ -283,7 +305,7 @@ struct Device<'a> {
 impl Device<'_> {
     fn new(disk: &mut dyn Disk, extent: Extent) -> io::Result<Device<'_>> {
         let sector = u64::from(disk.sector_size());
-        if extent.start % sector != 0 {
+        if !extent.start.is_multiple_of(sector) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let size = round_down(extent.size, sector);
@@ -301,12 +323,13 @@ impl Device<'_> {
     fn find(mut self, rows: &[Row], from: u64) -> io::Result<Option<Found>> {
         for row in rows {
             let pieces = self.pieces;
-            for number in row.places.iter().filter_map(|place| row.piece_of(*place, pieces)) {
+            for number in row.places.iter().filter_map(|place| place.piece_of(pieces)) {
                 let Some(piece) = self.piece(number)? else { continue };
                 let is_it = row.is_in(piece, number);
                 let at = self.start + number * PIECE as u64 + u64::from(row.magic_at);
                 if is_it && at >= from {
-                    return Ok(Some(Found { name: row.name, what: row.what, at }));
+                    let (name, what) = row.text.split_once(": ").unwrap_or((row.text, row.text));
+                    return Ok(Some(Found { name, what, at }));
                 }
             }
         }
@@ -341,15 +364,18 @@ impl Device<'_> {
     }
 }
 
-impl Row {
-    /// The number of a piece in a device that has so many; nothing where it would be before the first one.
-    fn piece_of(&self, place: i32, pieces: u64) -> Option<u64> {
-        let back = u64::from(place.unsigned_abs());
-        if place >= 0 { Some(back) } else { round_down(pieces, self.step.into()).checked_sub(back) }
+impl Place {
+    /// The number of the piece in a device that has so many; nothing where it would be before the first one.
+    fn piece_of(&self, pieces: u64) -> Option<u64> {
+        let distance = u64::from(self.number.unsigned_abs());
+        if self.number >= 0 { Some(distance) } else { round_down(pieces, self.step.into()).checked_sub(distance) }
     }
+}
 
+impl Row {
     fn is_in(&self, piece: &Piece, number: u64) -> bool {
-        piece[usize::from(self.magic_at)..].starts_with(self.magic) && (self.check)(piece, number)
+        let magic = &self.magic[..usize::from(self.magic_length)];
+        piece[usize::from(self.magic_at)..].starts_with(magic) && (self.check)(piece, number)
     }
 }
 
