@@ -195,6 +195,11 @@ fn what_the_table_covers_is_the_table_s() {
         let mut card = Builder::new(512, 64).build();
         pieces.iter().for_each(|(at, bytes)| put(&mut card, *at, bytes));
         let before = card.content.clone();
+        if linux::gpt(&card, card.sectors - 1).is_ok() {
+            // It lies behind the header in its sector.
+            assert_eq!(*name, "avb");
+            continue;
+        }
         let answer = run(&mut card, &[existing("boot")]);
         assert!(answer.is_ok_and(|(table, _)| table.foreign_end.is_some()) && card.content == before, "{name}");
     }

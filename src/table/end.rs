@@ -110,15 +110,21 @@ fn appended(disk: &mut dyn Disk, table: &Table) -> Result<Option<u64>, Error> {
     // What cannot be read is lost, and nothing is known of it.
     let tail = read_sectors(disk, first, last + 1 - first).unwrap_or_default();
     let mut sectors = (first..).zip(tail.chunks(disk.sector_size() as usize));
-    let foreign = sectors.find(|(_, sector)| !is_of_a_table(sector, last + 1));
+    let foreign = sectors.find(|(_, sector)| !is_of_a_table(sector, last + 1, &table.source));
     Ok(foreign.map(|(lba, _)| lba * sector_size))
 }
 
 /// Whether a sector is empty, or a part of an entry array or a header, or what a run asks a disk with: a run that was stopped
 /// while it moved the backup leaves these.
-fn is_of_a_table(sector: &[u8], disk_sectors: u64) -> bool {
+fn is_of_a_table(sector: &[u8], disk_sectors: u64, source: &TableCopy) -> bool {
     let is_marked = [&SIGNATURE[..], PROBE_MARK].into_iter().any(|mark| sector.starts_with(mark));
-    is_marked || sector.chunks(ENTRY_SIZE).all(|entry| may_be_entry(entry, disk_sectors))
+    // An unused entry may hold anything but a type: only what the table itself has of that is known.
+    let is_entry = |entry: &[u8]| {
+        let is_empty = [0, 0xff].into_iter().any(|value| entry.iter().all(|byte| *byte == value));
+        let is_used = entry[..16] != [0; 16] && may_be_entry(entry, disk_sectors);
+        is_empty || is_used || source.array.chunks(ENTRY_SIZE).any(|known| known == entry)
+    };
+    is_marked || sector.chunks(ENTRY_SIZE).all(is_entry)
 }
 
 const HYBRID: &str = "Make an image whose hybrid MBR ends before the last MiB of the disk";

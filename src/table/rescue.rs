@@ -86,8 +86,29 @@ fn newer(
         let place = record.extent(own.into());
         partitions.iter().any(|it| it.extent.start <= place.start && place.end() <= it.extent.end())
     };
-    let other = mbr.records().find(|record| !is_inside(record));
-    Ok(other.map(|record| format!("the MBR has {}, of which the backup knows nothing", record.name())))
+    if let Some(record) = mbr.records().find(|record| !is_inside(record)) {
+        return Ok(Some(format!("the MBR has {}, of which the backup knows nothing", record.name())));
+    }
+    entries_of_another_table(disk, backup)
+}
+
+/// Whether a primary header is gone and its array is that of another table: it has partitions that the backup does not
+/// know. Where the header is there, the backup is of its disk, and an array may be half of an update.
+fn entries_of_another_table(disk: &mut dyn Disk, backup: &TableCopy) -> Result<Option<String>, Error> {
+    if damaged_header(disk)?.is_some_and(|header| header.crc_is_right()) {
+        return Ok(None);
+    }
+    let (home, disk_sectors) = (guess_home(disk, backup)?, disk.sectors());
+    let sectors = backup.header.array_sectors().min(disk_sectors.saturating_sub(home));
+    let array = read_what_can_be(disk, home, sectors);
+    let known: Vec<&[u8]> = backup.array.chunks(ENTRY_SIZE).map(|entry| &entry[16..32]).collect();
+    let is_other = |entry: &&[u8]| {
+        let is_used = entry.len() == ENTRY_SIZE && entry[..16] != [0; 16] && entry[..16] != [0xff; 16];
+        is_used && may_be_entry(entry, disk_sectors) && !known.contains(&&entry[16..32])
+    };
+    let others = array.chunks(ENTRY_SIZE).filter(is_other).count();
+    let words = || format!("the entry array at LBA {home} has {others} partitions that it does not have");
+    Ok((others > 0).then(words))
 }
 
 /// While the primary array is rebuilt, the primary header names the backup's: where a partition may be, the next run
@@ -125,8 +146,7 @@ pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, 
     let searched_sectors = SEARCHED_BYTES / u64::from(disk.sector_size());
     let last_start = source.header.first_usable_lba().saturating_sub(sectors);
     let fits = |lba: &u64| (USUAL_HOME_LBA..=last_start).contains(lba);
-    let named = damaged_header(disk)?.map(|header| header.partition_entry_lba()).filter(fits);
-    let guess = named.unwrap_or(USUAL_HOME_LBA);
+    let guess = guess_home(disk, source)?;
     let searched = last_start.saturating_sub(USUAL_HOME_LBA).min(searched_sectors) + sectors;
     let area = read_what_can_be(disk, USUAL_HOME_LBA, searched.min(disk_sectors - USUAL_HOME_LBA));
     let sector_size = source.header.sector().len();
@@ -139,32 +159,14 @@ pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, 
         return Ok(whole);
     }
     check_free(disk, source, guess)?;
-    check_same_disk(disk, source, guess)?;
     Ok(guess)
 }
 
-/// Refuses where a primary header is gone and its array is that of another table: it has partitions that the backup does
-/// not know. Where the header is there, the backup is of its disk, and an array may be half of an update.
-fn check_same_disk(disk: &mut dyn Disk, source: &TableCopy, home: u64) -> Result<(), Error> {
-    if damaged_header(disk)?.is_some_and(|header| header.crc_is_right()) {
-        return Ok(());
-    }
-    let last = last_lba(disk);
-    let array = read_what_can_be(disk, home, source.header.array_sectors());
-    let known: Vec<&[u8]> = source.array.chunks(ENTRY_SIZE).map(|entry| &entry[16..32]).collect();
-    let is_other = |entry: &&[u8]| {
-        let is_used = entry.len() == ENTRY_SIZE && entry[..16] != [0; 16] && entry[..16] != [0xff; 16];
-        is_used && may_be_entry(entry, last + 1) && !known.contains(&&entry[16..32])
-    };
-    let others = array.chunks(ENTRY_SIZE).filter(is_other).count();
-    match others {
-        0 => Ok(()),
-        _ => Err(Error::OlderBackup {
-            primary: Defect::NoSignature,
-            at: source.header.my_lba(),
-            because: format!("the entry array at LBA {home} has {others} partitions that it does not have"),
-        }),
-    }
+/// Where the damaged header says that the array is, else the usual place.
+fn guess_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, Error> {
+    let last_start = source.header.first_usable_lba().saturating_sub(source.header.array_sectors());
+    let named = damaged_header(disk)?.map(|header| header.partition_entry_lba());
+    Ok(named.filter(|lba| (USUAL_HOME_LBA..=last_start).contains(lba)).unwrap_or(USUAL_HOME_LBA))
 }
 
 /// Refuses a home that may hold anything but an array, torn or old, or nothing.
