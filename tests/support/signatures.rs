@@ -1,8 +1,8 @@
-//! What other software leaves on a device, as bytes: for each format that `makeroom::signature` knows, the least that the
-//! format's own documentation and programs say has to be there. Written without a look at the module.
+//! What other software leaves on a device, as bytes: for each format that `makeroom::signature` knows, the least that
+//! the format's own documentation and programs say has to be there. Uses nothing of it.
 //!
-//! A sample is the format's name and the pieces of it: a place in the device, and bytes. Where a format has variants, it
-//! has several samples.
+//! A sample is the format's name and the pieces of it: a place in the device, and bytes. Where a format has variants,
+//! it has several samples.
 
 /// A format's name, and its bytes by place in the device.
 pub type Sample = (&'static str, Vec<(u64, Vec<u8>)>);
@@ -88,7 +88,9 @@ pub fn at_end(size: u64, sector_size: u32) -> Vec<Sample> {
         let header = ddf(magic, sectors - 4000);
         all.push(("ddf_raid_member", vec![((sectors - back) * 512, header.clone()), ((sectors - 4000) * 512, header)]));
     }
-    all.push(("ddf_raid_member", vec![((sectors - 257) * 512, ddf(0xde11_de11u32.to_le_bytes(), 0))]));
+    for back in [1, 257] {
+        all.push(("ddf_raid_member", vec![((sectors - back) * 512, ddf(0xde11_de11u32.to_le_bytes(), 0))]));
+    }
     for number in [u64::to_le_bytes, u64::to_be_bytes] {
         for label in [512 * KIB, 256 * KIB] {
             all.push(("zfs_member", zfs_ring(size / (256 * KIB) * (256 * KIB) - label, number)));
