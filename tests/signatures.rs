@@ -127,8 +127,8 @@ fn blkid_gives_what_it_knows_the_same_name() {
 const TOOLS: &[(&str, Look, &str)] = &[
     ("vhd", signature::at_end, "qemu-img convert -O vpc -o subformat=fixed,force_size=on OTHER IMAGE"),
     ("vhd", signature::at_end, "qemu-img convert -O vpc -o subformat=fixed OTHER IMAGE"),
-    ("drbd", signature::at_end, "drbdmeta --force 0 v08 IMAGE internal create-md"),
-    ("drbd", signature::at_end, "drbdmeta --force 0 v09 IMAGE internal create-md 1"),
+    ("drbd", signature::at_end, "drbdmeta --force - v08 IMAGE internal create-md"),
+    ("drbd", signature::at_end, "drbdmeta --force - v09 IMAGE internal create-md 1"),
     ("DM_verity_hash", signature::at_start, "veritysetup format OTHER IMAGE"),
     (
         "crypto_LUKS",
