@@ -14,7 +14,8 @@ use crate::units::{Extent, round_down};
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its name, as blkid calls it in TYPE (`linux_raid_member`); for what blkid does not know, the format's usual name.
+    /// Its name, as blkid calls it in TYPE (`linux_raid_member`); for what blkid does not know, the format's usual
+    /// name.
     pub name: &'static str,
     /// In words for a person: "a RAID (md 1.0)".
     pub what: &'static str,
@@ -34,8 +35,8 @@ pub fn at_end_behind(disk: &mut dyn Disk, extent: Extent, from: u64) -> io::Resu
     Device { is_patient: true, ..Device::new(disk, extent)? }.find(AT_END, from)
 }
 
-/// A GPT's backup header in the last sector of a partition, which has a table of its own: an image of a disk was written
-/// into it. Not for the whole disk, whose own backup header is in that place.
+/// A GPT's backup header in the last sector of a partition, which has a table of its own: an image of a disk was
+/// written into it. Not for the whole disk, whose own backup header is in that place.
 pub fn nested_table_at_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> {
     look(disk, extent, NESTED)
 }
@@ -101,7 +102,7 @@ const fn any(_: &Piece, _: u64) -> bool {
 }
 
 /// Names are those of libblkid/src/superblocks/ in util-linux, whose files are named. Where no bits are named, what is
-/// compared has 48 or more.
+/// compared has 48 or more. LVM's second metadata area has no fixed place: only the label at the start names it.
 const AT_END: &[Row] = &[
     // linux_raid.c; drivers/md/md.c, `super_1_load`.
     row("linux_raid_member: a RAID (md 1.0)", &[aligned(-16, 8)], 0, &MD, md_1),
@@ -131,13 +132,13 @@ const AT_END: &[Row] = &[
     row("jmicron_raid_member: JMicron RAID metadata", &[at(-1)], 0, b"JM", jmicron),
     // drbd.c; drbd-utils, user/shared/drbdmeta.c: versions 8, 8.4 after a crash, 9.
     row("drbd: DRBD metadata", &[aligned(-8, 8)], 60, &[0x83, 0x74, 0x02], drbd),
-    // zfs.c; OpenZFS, include/sys/vdev_impl.h, `vdev_label_t`: the list of values in the third and the fourth label, and
-    // their first uberblock in either byte order (include/sys/uberblock_impl.h).
+    // zfs.c; OpenZFS, include/sys/vdev_impl.h, `vdev_label_t`: the list of values in the third and the fourth label,
+    // and their first uberblock in either byte order (include/sys/uberblock_impl.h).
     row("zfs_member: a ZFS label", &[aligned(-992, 512), aligned(-480, 512)], 24, b"version\0", zfs),
     row("zfs_member: a ZFS label", &[aligned(-768, 512), aligned(-256, 512)], 0, ZFS_BIG, any),
     row("zfs_member: a ZFS label", &[aligned(-768, 512), aligned(-256, 512)], 0, ZFS, any),
-    // bcache.c; bcachefs-tools, src/wrappers/super_io.rs, `sb_layout_init`: the last copy of the superblock, 1 MiB before
-    // the end, or before that where a bucket begins (128 KiB to 2 MiB).
+    // bcache.c; bcachefs-tools, src/wrappers/super_io.rs, `sb_layout_init`: the last copy of the superblock, 1 MiB
+    // before the end, or before that where a bucket begins (128 KiB to 2 MiB).
     row("bcachefs: a bcachefs superblock", BUCKETS, 24, BCACHEFS, any),
     // nilfs.c; include/uapi/linux/nilfs2_ondisk.h, `NILFS_SB2_OFFSET_BYTES`. 64 bits.
     row("nilfs2: a nilfs2 superblock", &[aligned(-8, 8)], 6, &[0x34, 0x34], nilfs),
@@ -482,8 +483,8 @@ fn ext4(piece: &Piece, _: u64) -> bool {
     ext_version(piece) == Some(4)
 }
 
-/// Which ext file system has these features, as blkid tells them apart; 0 is a journal alone. Nothing where the size of a
-/// block or the revision cannot be.
+/// Which ext file system has these features, as blkid tells them apart; 0 is a journal alone. Nothing where the size of
+/// a block or the revision cannot be.
 fn ext_version(piece: &Piece) -> Option<u8> {
     const HAS_JOURNAL: u32 = 0x4;
     const JOURNAL_DEVICE: u32 = 0x8;

@@ -67,7 +67,8 @@ fn every_signature_is_found_by_its_name_on_a_disk_and_in_a_partition() {
     }
 }
 
-/// What the blkid of Debian 12 (2.38) does not confirm: at the end or not, the name, which samples of that name, and why.
+/// What the blkid of Debian 12 (2.38) does not confirm: at the end or not, the name, which samples of that name, and
+/// why.
 type Unconfirmed = (bool, &'static str, Range<usize>, &'static str);
 const UNCONFIRMED: &[Unconfirmed] = &[
     (
@@ -76,8 +77,8 @@ const UNCONFIRMED: &[Unconfirmed] = &[
         1..4,
         "blkid looks at the first of the four areas only (dmraid, sil.c, has all)",
     ),
-    (true, "zfs_member", 0..4, "blkid 2.38 counts uberblocks; the list of values is what 2.41 looks at"),
-    (false, "zfs_member", 0..4, "blkid 2.38 counts uberblocks; the list of values is what 2.41 looks at"),
+    (true, "zfs_member", 0..4, "blkid 2.38 counts uberblocks; newer ones read the list of values"),
+    (false, "zfs_member", 0..4, "blkid 2.38 counts uberblocks; newer ones read the list of values"),
     (true, "bcachefs", 0..6, "blkid 2.38 does not know bcachefs"),
     (false, "bcachefs", 0..1, "blkid 2.38 does not know bcachefs"),
     (true, "hfsplus", 0..2, "blkid does not look at the alternate volume header"),
@@ -91,7 +92,8 @@ const UNCONFIRMED: &[Unconfirmed] = &[
     (false, "udf", 0..1, "blkid wants the rest of the volume, too: mkudffs makes it"),
 ];
 
-/// This blkid has no --sector-size. Of what is in another place on a disk with sectors of 4096 bytes, it can tell nothing.
+/// This blkid has no --sector-size. Of what is in another place on a disk with sectors of 4096 bytes, it can tell
+/// nothing.
 #[test]
 fn blkid_gives_what_it_knows_the_same_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -118,15 +120,15 @@ fn blkid_gives_what_it_knows_the_same_name() {
     }
 }
 
-/// Whose metadata, where it looks, and the command that makes it; IMAGE, OTHER, KEY and DIRECTORY are there before. Made
-/// by hand as well were those of mkfs.exfat, mkntfs, mkfs.erofs, mkfs.jfs, mkfs.nilfs2, mkreiserfs, mkfs.reiser4,
+/// Whose metadata, where it looks, and the command that makes it; IMAGE, OTHER, KEY and DIRECTORY are there before.
+/// Made by hand as well were those of mkfs.exfat, mkntfs, mkfs.erofs, mkfs.jfs, mkfs.nilfs2, mkreiserfs, mkfs.reiser4,
 /// mkfs.cramfs, genromfs, genisoimage, mkudffs, mkfs.ocfs2 and ubinize. mdadm, pvcreate and integritysetup want the
 /// kernel's drivers: their layouts are those of libblkid and of the kernel's headers, as in `support::signatures`.
 const TOOLS: &[(&str, Look, &str)] = &[
     ("vhd", signature::at_end, "qemu-img convert -O vpc -o subformat=fixed,force_size=on OTHER IMAGE"),
     ("vhd", signature::at_end, "qemu-img convert -O vpc -o subformat=fixed OTHER IMAGE"),
-    ("drbd", signature::at_end, "drbdmeta --force 0 v08 IMAGE internal create-md"),
-    ("drbd", signature::at_end, "drbdmeta --force 0 v09 IMAGE internal create-md 1"),
+    ("drbd", signature::at_end, "drbdmeta --force - v08 IMAGE internal create-md"),
+    ("drbd", signature::at_end, "drbdmeta --force - v09 IMAGE internal create-md 1"),
     ("DM_verity_hash", signature::at_start, "veritysetup format OTHER IMAGE"),
     (
         "crypto_LUKS",
@@ -215,8 +217,8 @@ fn blkid(image: &Path) -> String {
     text(&output.stdout).trim().to_owned()
 }
 
-/// At the end or not, a name, which sample of that name, and bytes of its first part that make it something else, with a
-/// checksum that is right where it is not the checksum that is wrong.
+/// At the end or not, a name, which sample of that name, and bytes of its first part that make it something else, with
+/// a checksum that is right where it is not the checksum that is wrong.
 type NearMiss = (bool, &'static str, usize, &'static [(usize, u8)]);
 const NEAR_MISSES: &[NearMiss] = &[
     (true, "linux_raid_member", 0, &[(4, 2)]),      // version

@@ -253,7 +253,6 @@ impl Table {
             let pieces = outside(record.extent(sector_size), &taken);
             occupied.extend(pieces.into_iter().map(|extent| Occupied { extent, by: by.clone() }));
         }
-        occupied.sort_unstable_by_key(|occupied| occupied.extent);
         occupied
     }
 

@@ -137,7 +137,7 @@ fn a_tool_that_fails_leaves_the_old_table_and_a_kernel_without_the_partition() {
         let running = Running::start(command.stderr(Stdio::piped()).stdout(Stdio::null()));
         if body == hangs {
             wait_for(&pid);
-            tool("kill", &["-TERM", fs::read_to_string(&pid).unwrap().trim()]);
+            tool("kill", &["-KILL", fs::read_to_string(&pid).unwrap().trim()]);
         }
         said += &format!("# {name}\n{}", device.said(&running.wait_with_output()));
         assert_eq!((entries(), device.shown()), (before.clone(), shown.clone()), "{name}");

@@ -1,8 +1,8 @@
-//! What other software leaves on a device, as bytes: for each format that `makeroom::signature` knows, the least that the
-//! format's own documentation and programs say has to be there. Written without a look at the module.
+//! What other software leaves on a device, as bytes: for each format that `makeroom::signature` knows, the least that
+//! the format's own documentation and programs say has to be there. Uses nothing of it.
 //!
-//! A sample is the format's name and the pieces of it: a place in the device, and bytes. Where a format has variants, it
-//! has several samples.
+//! A sample is the format's name and the pieces of it: a place in the device, and bytes. Where a format has variants,
+//! it has several samples.
 
 /// A format's name, and its bytes by place in the device.
 pub type Sample = (&'static str, Vec<(u64, Vec<u8>)>);
@@ -88,7 +88,9 @@ pub fn at_end(size: u64, sector_size: u32) -> Vec<Sample> {
         let header = ddf(magic, sectors - 4000);
         all.push(("ddf_raid_member", vec![((sectors - back) * 512, header.clone()), ((sectors - 4000) * 512, header)]));
     }
-    all.push(("ddf_raid_member", vec![((sectors - 257) * 512, ddf(0xde11_de11u32.to_le_bytes(), 0))]));
+    for back in [1, 257] {
+        all.push(("ddf_raid_member", vec![((sectors - back) * 512, ddf(0xde11_de11u32.to_le_bytes(), 0))]));
+    }
     for number in [u64::to_le_bytes, u64::to_be_bytes] {
         for label in [512 * KIB, 256 * KIB] {
             all.push(("zfs_member", zfs_ring(size / (256 * KIB) * (256 * KIB) - label, number)));
@@ -118,7 +120,7 @@ fn members() -> Vec<Sample> {
     add("BitLocker", 0, bytes(512, &[(0, b"\xeb\x52\x90-FVE-FS-"), (510, &boot)]));
     let guid = b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01";
     let place = (1u64 << 16).to_le_bytes();
-    let metadata = bytes(128, &[(0, b"-FVE-FS-"), (10, &[2]), (64, &[64])]);
+    let metadata = bytes(112, &[(0, b"-FVE-FS-"), (10, &[2]), (64, &[48]), (68, &[1]), (72, &[48]), (76, &[48])]);
     let seven = bytes(512, &[(0, b"\xeb\x58\x90-FVE-FS-"), (160, guid), (176, &place), (510, &boot)]);
     all.push(("BitLocker", vec![(0, seven), (1 << 16, metadata.clone())]));
     let to_go = bytes(512, &[(0, b"\xeb\x58\x90MSWIN4.1"), (424, guid), (440, &place), (510, &boot)]);
@@ -147,7 +149,7 @@ fn members() -> Vec<Sample> {
     add("DM_verity_hash", 0, bytes(512, &[(0, b"verity\0\0"), (8, &[1, 0, 0, 0, 1]), (32, b"sha256")]));
     add("DM_integrity", 0, bytes(512, &[(0, b"integrt\0"), (8, &[1, 15, 4, 0])]));
     add("DM_snapshot_cow", 0, bytes(512, &[(0, b"SnAp"), (4, &[1, 0, 0, 0, 1, 0, 0, 0, 8])]));
-    add("ubi", 0, bytes(64, &[(0, b"UBI#"), (4, &[1]), (15, &[3])]));
+    add("ubi", 0, ubi());
     for number in [u64::to_le_bytes, u64::to_be_bytes] {
         for label in [0, 256 * KIB] {
             all.push(("zfs_member", zfs_ring(label, number)));
@@ -246,11 +248,11 @@ fn md_0(at: u64, number: fn(u32) -> [u8; 4]) -> Vec<u8> {
     bytes(4096, &[(0, &number(0xa92b_4efc)), (8, &number(90)), (20, &[7; 4]), (28, &number(1)), (32, &size)])
 }
 
-/// The checksum counts its own bytes as 0xff.
+/// The checksum counts its own bytes as 0xff, and is no complement (mdadm, crc32.c).
 fn ddf(magic: [u8; 4], primary: u64) -> Vec<u8> {
     let primary = primary.to_be_bytes();
     let mut header = bytes(512, &[(0, &magic), (4, &[0xff; 4]), (8, b"LSI     "), (32, b"01.02.00"), (96, &primary)]);
-    let sum = crc32fast::hash(&header);
+    let sum = crc32(0, &header);
     header[4..8].copy_from_slice(&sum.to_be_bytes());
     header
 }
@@ -319,7 +321,17 @@ fn zfs_ring(label: u64, number: fn(u64) -> [u8; 8]) -> Vec<(u64, Vec<u8>)> {
 fn bcachefs(at: u64) -> Vec<u8> {
     let magic = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
     let sector = (at / 512).to_le_bytes();
-    bytes(1024, &[(16, &[0, 4]), (24, magic), (40, &[7; 32]), (104, &sector), (120, &[8]), (123, &[1])])
+    let fields: [(usize, &[u8]); 8] = [
+        (16, &[0, 4]),
+        (24, magic),
+        (40, &[7; 32]),
+        (104, &sector),
+        (120, &[8]),
+        (123, &[1]),
+        (240, magic),
+        (257, &[11, 3]),
+    ];
+    bytes(1024, &fields)
 }
 
 /// include/uapi/linux/bcache.h, `struct cache_sb`: a backing device.
@@ -356,6 +368,14 @@ fn lvm(sector: u64) -> Vec<u8> {
     let sum = crc32(0xf597_a6cf, &label[20..]);
     label[16..20].copy_from_slice(&sum.to_le_bytes());
     label
+}
+
+/// drivers/mtd/ubi/ubi-media.h, `struct ubi_ec_hdr`.
+fn ubi() -> Vec<u8> {
+    let mut header = bytes(64, &[(0, b"UBI#"), (4, &[1]), (15, &[3])]);
+    let sum = crc32(!0, &header[..60]);
+    header[60..].copy_from_slice(&sum.to_be_bytes());
+    header
 }
 
 fn stratis() -> Vec<u8> {
