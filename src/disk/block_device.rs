@@ -394,11 +394,12 @@ impl Disk for BlockDevice {
     fn show(&mut self, table: &[Shown], wait: Duration) -> Result<bool, AnnounceError> {
         let io_error =
             |action: &str, reason| AnnounceError::Io { action: format!("{action} {}", self.node.display()), reason };
-        let shown =
-            self.kernel.partitions().map_err(|reason| io_error("reading the kernel's partitions of", reason))?;
-        if shown::are_all_shown(&shown, table) {
+        let reading = |reason| io_error("reading the kernel's partitions of", reason);
+        let wanted = table.iter().filter(|wanted| wanted.number <= shown::MAX_NUMBER);
+        if self.kernel.shows(wanted.map(|wanted| (wanted.number, wanted.extent))).map_err(reading)? {
             return Ok(false);
         }
+        let shown = self.kernel.partitions().map_err(reading)?;
         log::info!("the kernel does not show what the table has, perhaps since a run was stopped: it is told");
         if !kernel::lock(&self.readable, &self.node, wait).map_err(|reason| io_error("locking", reason))? {
             return Err(io_error("locking", io::ErrorKind::WouldBlock.into()));
@@ -512,9 +513,7 @@ impl Disk for BlockDevice {
     }
 
     fn partition_node(&self, number: u32) -> Option<String> {
-        let node = self.node.display().to_string();
-        let separator = if node.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
-        Some(format!("{node}{separator}{number}"))
+        Some(self.node.with_file_name(self.kernel.partition_name(number)).display().to_string())
     }
 
     fn erase_size(&self) -> Option<u64> {

@@ -86,7 +86,7 @@ fn is_as_wanted(shown: &KernelPartition, wanted: &Shown) -> bool {
 }
 
 /// The kernel has no numbers above this (include/linux/genhd.h: `DISK_MAX_PARTS` is 256).
-const MAX_NUMBER: u32 = 255;
+pub const MAX_NUMBER: u32 = 255;
 
 #[cfg(test)]
 mod tests {

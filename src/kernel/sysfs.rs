@@ -174,6 +174,32 @@ impl Disk {
         }
     }
 
+    /// Whether the kernel shows partitions of these numbers at these places. In few system calls, for every boot does it:
+    /// what there is, and how large, is in one file (/proc/partitions, in KiB), and only starts are asked for one by one.
+    pub fn shows(&self, wanted: impl Iterator<Item = (u32, Extent)>) -> io::Result<bool> {
+        const LONGEST: u64 = 1 << 20;
+        let all = kernel::read_file(Path::new("/proc/partitions"), LONGEST)?;
+        let all = String::from_utf8_lossy(&all);
+        for (number, extent) in wanted {
+            let name = self.partition_name(number);
+            let mut lines = all.lines().map(|line| line.split_whitespace().rev());
+            let size = lines.find_map(|mut words| words.next().filter(|last| **last == name).and(words.next()));
+            let start = || read(&self.directory().join(&name).join("start"));
+            let is_there = size == Some(&(extent.size / 1024).to_string())
+                && start()?.is_some_and(|start| start == (extent.start / SECTOR).to_string());
+            if !is_there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The kernel's name of a partition that it has or would have (block/partitions/core.c, `add_partition`).
+    pub fn partition_name(&self, number: u32) -> String {
+        let separator = if self.name.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+        format!("{}{separator}{number}", self.name)
+    }
+
     /// The partitions that the kernel shows, by number.
     pub fn partitions(&self) -> io::Result<Vec<KernelPartition>> {
         let mut partitions = Vec::new();
