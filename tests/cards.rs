@@ -19,12 +19,13 @@ use makeroom::filesystem::Format;
 use makeroom::plan::{self, Plan};
 use makeroom::table::Layout;
 use makeroom::table::copies::Table;
-use makeroom::units::{Guid, KIB, MIB, show_size};
-use support::builder::Builder;
+use makeroom::units::{Extent, Guid, KIB, MIB, show_size};
+use support::builder::{Builder, mend};
 use support::card::Card;
 use support::rules::{
     check_answer, check_areas, check_card, check_next_plan, check_plan, own_extents, stray_write, used_areas,
 };
+use support::signatures::{self, Sample};
 use support::{Random, content, decide, declared, guids, linux, to_make};
 
 /// Cards in every run of the tests.
@@ -51,6 +52,28 @@ fn no_random_card_breaks_a_promise() {
     seen.print();
     assert_eq!(seen.violations, 0);
     assert!(cards < CARDS || seen.planned() > cards / 2, "most cards are refused");
+}
+
+/// The same cards with what belongs to others on them. Whatever becomes of it, nothing of that changes.
+#[test]
+fn no_random_card_loses_what_belongs_to_others() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let (cards, seed) = (number("MAKEROOM_CARDS").unwrap_or(CARDS), number("MAKEROOM_SEED").unwrap_or(SEED));
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in (0..cards).map(|index| seed.wrapping_add(index)) {
+        let case = Case::any(seed);
+        let others = Others::any(&mut Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1), &case);
+        match catch_unwind(AssertUnwindSafe(|| check_others(&case, &others))) {
+            Ok(outcome) => *seen.entry(outcome).or_default() += 1,
+            Err(panic) => {
+                panic!("MAKEROOM_SEED={seed} MAKEROOM_CARDS=1: {}\n{case:#?}\n{others:#?}", said(panic.as_ref()))
+            }
+        }
+    }
+    println!("{cards} cards with what belongs to others: {seen:?}");
+    let count = |outcome: &str| seen.get(outcome).copied().unwrap_or(0);
+    let all = ["refused", "left alone", "made"].iter().all(|outcome| count(outcome) > cards / 20);
+    assert!(cards < CARDS || all, "an outcome is rare");
 }
 
 // --- a card ---
@@ -189,6 +212,147 @@ fn one_in(random: &mut Random, count: u64) -> bool {
 fn magnitude(random: &mut Random, most: u64) -> u64 {
     let bits = random.below(u64::from(most.max(1).ilog2()) + 2);
     random.below(1 << bits).min(most)
+}
+
+// --- what belongs to others ---
+
+/// What is on a card beside its own table.
+#[derive(Debug, Default)]
+struct Others {
+    /// A format's metadata at the end of the card: its name and its bytes by place.
+    at_end: Option<Sample>,
+    /// The same at the end of the partition with this index.
+    in_partition: Option<(usize, Sample)>,
+    /// Partitions, by index, that the table has as read-only.
+    read_only: Vec<usize>,
+    /// A partition of the MBR: first sector and length.
+    record: Option<(u32, u32)>,
+    /// The table of an earlier life, of the whole card; and whether the image's primary header is lost.
+    earlier: Option<Builder>,
+    is_damaged: bool,
+}
+
+impl Others {
+    fn any(random: &mut Random, case: &Case) -> Others {
+        let sector_size = u64::from(case.image.sector_size);
+        let mut others = Others::default();
+        let partitions = &case.image.partitions;
+        let pick_one = |random: &mut Random, mut samples: Vec<Sample>| {
+            samples.swap_remove(random.below(samples.len() as u64) as usize)
+        };
+        if one_in(random, 3) {
+            let samples = signatures::at_end(case.sectors * sector_size, case.image.sector_size);
+            others.at_end = Some(pick_one(random, samples));
+        }
+        if !partitions.is_empty() {
+            let any = random.below(partitions.len() as u64) as usize;
+            let (_, first, last, _) = partitions[any];
+            let size = (last + 1 - first) * sector_size;
+            if one_in(random, 2) && size >= 4 * MIB {
+                let samples = signatures::at_end(size, case.image.sector_size);
+                others.in_partition = Some((any, pick_one(random, samples)));
+            }
+            others.read_only = (0..partitions.len()).filter(|_| one_in(random, 4)).collect();
+        }
+        let end = case.sectors.min(u64::from(u32::MAX));
+        if one_in(random, 3) {
+            let first = 1 + random.below(end - 1);
+            let length = 1 + magnitude(random, end - first);
+            others.record = Some((first as u32, length as u32));
+        }
+        if one_in(random, 4) {
+            let partitions = vec![(9, 2048, 6143, "photos")];
+            let disk_guid = *b"an earlier disk.";
+            let usual = Builder::new(case.image.sector_size, 1);
+            others.earlier = Some(Builder { sectors: case.sectors, partitions, disk_guid, ..usual });
+        }
+        // An empty table with a hybrid MBR leaves nothing that speaks against the one of an earlier life.
+        others.is_damaged = one_in(random, 8) && !(case.image.hybrid_mbr && partitions.is_empty());
+        others
+    }
+
+    /// The card with all of it, and the extents that belong to others.
+    fn put_on(&self, case: &Case) -> (Card, Vec<Extent>) {
+        let (mut card, mut owned) = (case.card(), Vec::new());
+        let sector_size = u64::from(card.sector_size);
+        if let Some(earlier) = self.earlier.as_ref().filter(|_| case.image.sectors + 40 < case.sectors) {
+            let earlier = earlier.build();
+            let backup = earlier.content.range(case.sectors - 33..);
+            backup.for_each(|(lba, sector)| card.put(*lba, sector));
+        }
+        if let Some((index, (_, pieces))) = &self.in_partition {
+            let (_, first, last, _) = case.image.partitions[*index];
+            let extent = Extent { start: first * sector_size, size: (last + 1 - first) * sector_size };
+            pieces.iter().for_each(|(at, bytes)| card.put_bytes(extent.start + at, bytes));
+            owned.push(extent);
+        }
+        for index in &self.read_only {
+            let (number, first, last, _) = case.image.partitions[*index];
+            set_read_only(&mut card, &case.image, number);
+            owned.push(Extent { start: first * sector_size, size: (last + 1 - first) * sector_size });
+        }
+        if let Some((first, length)) = self.record {
+            let mut mbr = card.sector(0);
+            mbr[478 + 4] = 0x83;
+            mbr[478 + 8..478 + 12].copy_from_slice(&first.to_le_bytes());
+            mbr[478 + 12..478 + 16].copy_from_slice(&length.to_le_bytes());
+            card.put(0, &mbr);
+            owned.push(Extent { start: u64::from(first) * sector_size, size: u64::from(length) * sector_size });
+        }
+        if let Some((_, pieces)) = &self.at_end {
+            for (at, bytes) in pieces.iter().filter(|(at, _)| *at / sector_size >= case.image.sectors) {
+                card.put_bytes(*at, bytes);
+                owned.push(Extent { start: *at, size: bytes.len() as u64 });
+            }
+        }
+        if self.is_damaged {
+            card.put(1, &vec![0; sector_size as usize]);
+        }
+        (card, owned)
+    }
+}
+
+/// Sets attribute bit 60 of a partition in both copies.
+fn set_read_only(card: &mut Card, image: &Builder, number: u32) {
+    for header in [1, image.sectors - 1] {
+        let array = u64::from_le_bytes(card.sector(header)[72..80].try_into().unwrap());
+        let at = array * u64::from(card.sector_size) + (u64::from(number) - 1) * 128 + 55;
+        let byte = card.sector(at / u64::from(card.sector_size))[(at % u64::from(card.sector_size)) as usize];
+        card.put_bytes(at, &[byte | 0x10]);
+    }
+    [1, image.sectors - 1].into_iter().for_each(|lba| mend(card, lba));
+}
+
+/// What became of it, in a word.
+fn check_others(case: &Case, others: &Others) -> &'static str {
+    let (mut card, owned) = others.put_on(case);
+    let before = card.clone();
+    let alignment = case.align.unwrap_or(MIB);
+    let Ok((table, plan, steps)) = decide(&mut card, &case.wishes, alignment) else {
+        assert!(!card.was_written());
+        return "refused";
+    };
+    // Of two tables it is the image's.
+    assert_eq!(table.disk_guid().to_disk(), case.image.disk_guid);
+    check_plan(&case.wishes, &table.layout(), &plan);
+    carry_out(&mut card, &steps, &to_make(&plan), &[], &mut Vec::new()).unwrap();
+    // The table's own sectors may be in a record of the MBR that covers the whole disk.
+    let size = u64::from(card.sector_size);
+    let own = [Extent { start: 0, size: table.source.header.first_usable_lba() * size }];
+    for (lba, sector) in card.events.iter().filter_map(|event| event.write()) {
+        let place = Extent { start: lba * size, size };
+        let is_theirs = owned.iter().any(|extent| extent.overlaps(&place)) && !own[0].overlaps(&place);
+        let had = before.sector(*lba);
+        // A record of the MBR may cover the table's own end.
+        let is_table = lba >= &table.end.partition_entry_lba && table.foreign_end.is_none();
+        assert!(!is_theirs || is_table || had == *sector || table.stale_backups.contains(lba), "LBA {lba}: {sector:?}");
+    }
+    if card.events.is_empty() {
+        return "left alone";
+    }
+    let (_, _, next) = decide(&mut card, &case.wishes, alignment).unwrap();
+    assert!(next.is_empty(), "a second run would write: {next:?}");
+    "made"
 }
 
 // --- what becomes of it ---

@@ -19,16 +19,6 @@ fn existing(label: &str) -> Declared {
     Declared { partition_type: Guid::from_disk(*PARTITION_TYPE), size_min: 1, ..declared(label) }
 }
 
-/// Puts bytes into a card at any byte.
-fn put(card: &mut Card, at: u64, bytes: &[u8]) {
-    let size = u64::from(card.sector_size);
-    for (at, byte) in (at..).zip(bytes) {
-        let mut sector = card.sector(at / size);
-        sector[(at % size) as usize] = *byte;
-        card.content.insert(at / size, sector);
-    }
-}
-
 /// A card of `mib` MiB onto which an image was flashed.
 fn flashed(image: &Builder, mib: u64) -> Card {
     Card { sectors: mib * MIB / u64::from(image.sector_size), ..image.build() }
@@ -83,9 +73,9 @@ fn a_backup_does_not_undo_a_table_for_sectors_of_another_size() {
         let mut card = without_primary(&Builder::new(old, 64));
         let newer = Builder::new(new, 16).build();
         let bytes: Vec<u8> = (0..34 * 4096 / u64::from(new)).flat_map(|lba| newer.sector(lba)).collect();
-        put(&mut card, 0, &bytes[..if new == 512 { 34 * 512 } else { 6 * 4096 }]);
+        card.put_bytes(0, &bytes[..if new == 512 { 34 * 512 } else { 6 * 4096 }]);
         // Its protective MBR says nothing of the old one's end.
-        put(&mut card, 458, &u32::MAX.to_le_bytes());
+        card.put_bytes(458, &u32::MAX.to_le_bytes());
         assert_not_restored(card, &format!("was made for sectors of {new} bytes"));
     }
 }
@@ -97,12 +87,12 @@ fn a_backup_does_not_undo_a_table_that_ends_elsewhere() {
     card.put(0, &Builder::new(512, 16).protective_mbr());
     assert_not_restored(card.clone(), "the protective MBR says that the table ends at LBA 32767");
     // The same where the MBR says no end, as many tools write it, and the image's entry array is still there.
-    put(&mut card, 458, &u32::MAX.to_le_bytes());
+    card.put_bytes(458, &u32::MAX.to_le_bytes());
     let image = Builder { partitions: vec![(1, 2048, 30_000, "photos")], ..Builder::new(512, 16) }.build();
     let mut array = image.piece(2, 32);
     array[16..32].copy_from_slice(b"another GUID ...");
     card.put(2, &array);
-    assert_not_restored(card, "the entry array at LBA 2 has 1 partitions that it does not have");
+    assert_not_restored(card, "the start of the disk has 1 partition entries that it does not have");
 }
 
 #[test]
@@ -123,7 +113,7 @@ fn a_backup_does_not_undo_a_file_system_on_the_whole_disk() {
         for (name, pieces) in signatures::at_start(size, sector_size) {
             let mut card = without_primary(&Builder::new(sector_size, 64));
             let mbr = card.sector(0);
-            pieces.iter().for_each(|(at, bytes)| put(&mut card, *at, bytes));
+            pieces.iter().for_each(|(at, bytes)| card.put_bytes(*at, bytes));
             // What lies on the MBR takes its place; of the others it is still there.
             if card.sector(0)[446..512] == mbr[446..512] {
                 tried += 1;
@@ -140,7 +130,7 @@ fn a_backup_does_not_undo_a_file_system_on_the_whole_disk() {
 #[test]
 fn a_header_that_was_disabled_on_purpose_is_no_damage() {
     let mut card = Builder::new(512, 64).build();
-    put(&mut card, 512, b"IGNOREME");
+    card.put_bytes(512, b"IGNOREME");
     let said = refusal(card, &[declared("root")]);
     assert!(said.contains("its signature is IGNOREME") && said.contains("cgpt legacy -e"), "{said}");
 }
@@ -151,7 +141,7 @@ fn a_header_that_was_disabled_on_purpose_is_no_damage() {
 fn with_end(sector_size: u32, size: u64, pieces: &[(u64, Vec<u8>)]) -> Card {
     let mut card = flashed(&Builder::new(sector_size, 16), size / MIB);
     card.sectors = size / u64::from(sector_size);
-    pieces.iter().for_each(|(at, bytes)| put(&mut card, *at, bytes));
+    pieces.iter().for_each(|(at, bytes)| card.put_bytes(*at, bytes));
     card
 }
 
@@ -184,7 +174,7 @@ fn what_the_table_covers_is_the_table_s() {
     let mut tried = 0;
     for (_, pieces) in samples.iter().filter(|(name, pieces)| *name == "linux_raid_member" && pieces[0].0 == md) {
         let mut card = Builder::new(512, 64).build();
-        pieces.iter().for_each(|(at, bytes)| put(&mut card, *at, bytes));
+        pieces.iter().for_each(|(at, bytes)| card.put_bytes(*at, bytes));
         let (table, plan) = run(&mut card, &[declared("root")]).unwrap();
         assert_eq!((table.foreign_end, plan.new.len()), (None, 1));
         tried += 1;
@@ -193,7 +183,7 @@ fn what_the_table_covers_is_the_table_s() {
     // The backup itself, written over by an array that was made of the disk.
     for (name, pieces) in samples.iter().filter(|(_, pieces)| pieces[0].0 >= size - 33 * 512) {
         let mut card = Builder::new(512, 64).build();
-        pieces.iter().for_each(|(at, bytes)| put(&mut card, *at, bytes));
+        pieces.iter().for_each(|(at, bytes)| card.put_bytes(*at, bytes));
         let before = card.content.clone();
         if linux::gpt(&card, card.sectors - 1).is_ok() {
             // It lies behind the header in its sector.
@@ -212,20 +202,20 @@ fn what_was_appended_to_an_image_stays() {
         let mut card = Builder::new(512, 16).build();
         card.sectors += sectors;
         let at = (card.sectors - 1) * 512;
-        put(&mut card, at + 500, b"-----SIGNED-");
+        card.put_bytes(at + 500, b"-----SIGNED-");
         let said = refusal(card.clone(), &[declared("root")]);
         assert!(said.contains("something that is no table is at byte"), "{said}");
         let mut same = card.clone();
         run(&mut same, &[existing("boot")]).unwrap();
         assert!(same.content == card.content, "{sectors}");
         // Erased flash is nothing.
-        put(&mut card, at, &[0xff; 512]);
+        card.put_bytes(at, &[0xff; 512]);
         run(&mut card, &[declared("root")]).unwrap();
     }
     // A card is larger than its image by more: there anything may be left of what was there before.
     let mut card = flashed(&Builder::new(512, 16), 64);
-    put(&mut card, 63 * MIB, b"a photo");
-    put(&mut card, 64 * MIB - 600, b"another");
+    card.put_bytes(63 * MIB, b"a photo");
+    card.put_bytes(64 * MIB - 600, b"another");
     run(&mut card, &[declared("root")]).unwrap();
 }
 
@@ -237,7 +227,7 @@ fn with_partition_end(sector_size: u32, pieces: impl Fn(Extent) -> Vec<(u64, Vec
     let partitions = vec![(1, per_mib, 2 * per_mib - 1, "boot"), (3, 2 * per_mib, 10 * per_mib - 1, "_empty")];
     let mut card = flashed(&Builder { partitions, user_data: false, ..Builder::new(sector_size, 16) }, 64);
     let extent = Extent { start: 2 * MIB, size: 8 * MIB };
-    pieces(extent).iter().for_each(|(at, bytes)| put(&mut card, extent.start + at, bytes));
+    pieces(extent).iter().for_each(|(at, bytes)| card.put_bytes(extent.start + at, bytes));
     (card, extent)
 }
 
@@ -314,7 +304,7 @@ fn a_partition_with_something_behind_its_file_system_does_not_grow() {
 #[test]
 fn what_a_partition_has_grown_over_does_not_keep_its_file_system_from_growing() {
     let (mut card, _) = with_partition_end(512, |_| ext4(8 * MIB));
-    (0..54 * 16).for_each(|piece| put(&mut card, 10 * MIB + piece * 65_536, b"of an earlier life"));
+    (0..54 * 16).for_each(|piece| card.put_bytes(10 * MIB + piece * 65_536, b"of an earlier life"));
     let wish = Declared { size_max: Some(20 * MIB), ..existing("_empty") };
     let (_, plan) = run(&mut card, std::slice::from_ref(&wish)).unwrap();
     assert_eq!(plan.grown.len(), 1, "{:?}", plan.warnings);
@@ -326,7 +316,7 @@ fn what_a_partition_has_grown_over_does_not_keep_its_file_system_from_growing() 
 fn a_read_only_partition_and_one_with_a_hash_tree_beside_it_do_not_grow() {
     let entry = |card: &mut Card, number: u64, at: u64, bytes: &[u8]| {
         for array in [2, card.sectors - 33] {
-            put(card, array * 512 + (number - 1) * 128 + at, bytes);
+            card.put_bytes(array * 512 + (number - 1) * 128 + at, bytes);
         }
         [1, card.sectors - 1].into_iter().for_each(|lba| mend(card, lba));
     };

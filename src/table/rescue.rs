@@ -89,26 +89,40 @@ fn newer(
     if let Some(record) = mbr.records().find(|record| !is_inside(record)) {
         return Ok(Some(format!("the MBR has {}, of which the backup knows nothing", record.name())));
     }
-    entries_of_another_table(disk, backup)
+    entries_of_another_table(disk, backup, ends_here)
 }
 
 /// Whether a primary header is gone and its array is that of another table: it has partitions that the backup does not
-/// know. Where the header is there, the backup is of its disk, and an array may be half of an update.
-fn entries_of_another_table(disk: &mut dyn Disk, backup: &TableCopy) -> Result<Option<String>, Error> {
+/// know. Where the header is there, the backup is of its disk, and an array may be half of an update. Where nothing says
+/// that the backup is the last one, an array anywhere before the partitions counts.
+fn entries_of_another_table(disk: &mut dyn Disk, backup: &TableCopy, ends_here: bool) -> Result<Option<String>, Error> {
     if damaged_header(disk)?.is_some_and(|header| header.crc_is_right()) {
         return Ok(None);
     }
-    let (home, disk_sectors) = (guess_home(disk, backup)?, disk.sectors());
-    let sectors = backup.header.array_sectors().min(disk_sectors.saturating_sub(home));
-    let array = read_what_can_be(disk, home, sectors);
-    let known: Vec<&[u8]> = backup.array.chunks(ENTRY_SIZE).map(|entry| &entry[16..32]).collect();
-    let is_other = |entry: &&[u8]| {
-        let is_used = entry.len() == ENTRY_SIZE && entry[..16] != [0; 16] && entry[..16] != [0xff; 16];
-        is_used && may_be_entry(entry, disk_sectors) && !known.contains(&&entry[16..32])
+    let (home, disk_sectors, array) = (guess_home(disk, backup)?, disk.sectors(), backup.header.array_sectors());
+    let place = match ends_here {
+        true => home..home + array,
+        false => USUAL_HOME_LBA..backup.header.first_usable_lba().min(SEARCHED_BYTES / u64::from(disk.sector_size())),
     };
-    let others = array.chunks(ENTRY_SIZE).filter(is_other).count();
-    let words = || format!("the entry array at LBA {home} has {others} partitions that it does not have");
+    let sectors = place.end.min(disk_sectors).saturating_sub(place.start);
+    let there = read_what_can_be(disk, place.start, sectors);
+    let is_known = |entry: &[u8]| backup.array.chunks(ENTRY_SIZE).any(|known| known == entry);
+    let is_other = |entry: &&[u8]| is_used(entry, disk_sectors) && !is_known(entry);
+    let others = there.chunks_exact(ENTRY_SIZE).filter(is_other).count();
+    let words = || format!("the start of the disk has {others} partition entries that it does not have");
     Ok((others > 0).then(words))
+}
+
+/// Whether bytes are an entry in use: nothing else has a type, a place on the disk, and a name that ends in zeros.
+fn is_used(entry: &[u8], disk_sectors: u64) -> bool {
+    let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let name_end = entry[56..].chunks(2).position(is_zero).map_or(ENTRY_SIZE, |units| 56 + 2 * units);
+    let is_text = is_zero(&entry[name_end..]);
+    !is_zero(&entry[..16])
+        && !is_zero(&entry[16..32])
+        && is_text
+        && may_be_entry(entry, disk_sectors)
+        && entry[..16] != [0xff; 16]
 }
 
 /// While the primary array is rebuilt, the primary header names the backup's: where a partition may be, the next run
@@ -137,11 +151,13 @@ fn damaged_header(disk: &mut dyn Disk) -> Result<Option<Header>, Error> {
     }
 }
 
+/// Bytes at the start of a disk in which an array is looked for.
+const SEARCHED_BYTES: u64 = 2 * MIB;
+
 /// Where the array of a damaged primary belongs. A backup does not say, so: where a whole array is, else where the
 /// damaged header says, else the usual place. A boot loader may be anywhere before the first usable LBA, so that a
 /// place that holds anything else is not taken.
 pub(super) fn find_home(disk: &mut dyn Disk, source: &TableCopy) -> Result<u64, Error> {
-    const SEARCHED_BYTES: u64 = 2 * MIB;
     let (disk_sectors, sectors) = (disk.sectors(), source.header.array_sectors());
     let searched_sectors = SEARCHED_BYTES / u64::from(disk.sector_size());
     let last_start = source.header.first_usable_lba().saturating_sub(sectors);

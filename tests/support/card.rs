@@ -68,6 +68,16 @@ pub enum Broken {
     Flushes,
 }
 
+impl Event {
+    /// The sector that was written, and what.
+    pub fn write(&self) -> Option<(&u64, &Vec<u8>)> {
+        match self {
+            Event::Write(lba, sector) => Some((lba, sector)),
+            Event::Flush | Event::Make => None,
+        }
+    }
+}
+
 impl Card {
     pub fn new(sector_size: u32, sectors: u64) -> Card {
         let (content, cache) = (BTreeMap::new(), BTreeMap::new());
@@ -106,6 +116,16 @@ impl Card {
             let mut whole = sector.to_vec();
             whole.resize(self.sector_size as usize, 0);
             self.content.insert(lba + index as u64, whole);
+        }
+    }
+
+    /// Puts bytes anywhere, without regard to sectors.
+    pub fn put_bytes(&mut self, at: u64, bytes: &[u8]) {
+        let size = u64::from(self.sector_size);
+        for (at, byte) in (at..).zip(bytes) {
+            let mut sector = self.sector(at / size);
+            sector[(at % size) as usize] = *byte;
+            self.content.insert(at / size, sector);
         }
     }
 
