@@ -134,13 +134,12 @@ impl Layout {
     /// The partitions and the occupied places between and behind them, in the order of the disk.
     fn taken(&self) -> Vec<Extent> {
         let (first, end) = (self.partitions.first().map_or(0, |first| first.extent.start), self.usable.end());
-        let occupied = self
-            .occupied
-            .iter()
-            .map(|occupied| occupied.extent)
-            .filter(|extent| extent.start >= first && extent.start < end);
-        let mut taken: Vec<Extent> = self.partitions.iter().map(|partition| partition.extent).chain(occupied).collect();
-        taken.sort_unstable();
+        let mut taken: Vec<Extent> = self.partitions.iter().map(|partition| partition.extent).collect();
+        for extent in self.occupied.iter().map(|occupied| occupied.extent) {
+            if extent.start >= first && extent.start < end {
+                taken.insert(taken.partition_point(|other| *other < extent), extent);
+            }
+        }
         taken
     }
 

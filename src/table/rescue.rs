@@ -106,7 +106,8 @@ fn entries_of_another_table(disk: &mut dyn Disk, backup: &TableCopy, ends_here: 
     };
     let sectors = place.end.min(disk_sectors).saturating_sub(place.start);
     let there = read_what_can_be(disk, place.start, sectors);
-    let is_known = |entry: &[u8]| backup.array.chunks(ENTRY_SIZE).any(|known| known == entry);
+    // By GUID and first LBA: the rest may be what is damaged, or an older end.
+    let is_known = |entry: &[u8]| backup.array.chunks(ENTRY_SIZE).any(|known| known[16..40] == entry[16..40]);
     let is_other = |entry: &&[u8]| is_used(entry, disk_sectors) && !is_known(entry);
     let others = there.chunks_exact(ENTRY_SIZE).filter(is_other).count();
     let words = || format!("the start of the disk has {others} partition entries that it does not have");
