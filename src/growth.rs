@@ -39,25 +39,29 @@ pub struct Candidate {
 /// Plans by `plan`, and again where what would grow must not, until nothing speaks against any of it.
 pub fn plan(
     disk: &mut dyn Disk,
-    layout: Layout,
+    mut layout: Layout,
     plan: &mut dyn FnMut(&Layout) -> Result<Plan, plan::Error>,
 ) -> Result<Plan, plan::Error> {
-    let (mut layout, mut warnings) = (layout, Vec::new());
+    let all = layout.partitions.clone();
+    let is_protected = |partition: &&Partition| protection(partition, &all).is_some();
+    let protected: Vec<u32> = all.iter().filter(is_protected).map(|partition| partition.number).collect();
+    let (mut warnings, mut kept_size) = (Vec::new(), Vec::new());
     loop {
         let mut planned = plan(&layout)?;
         let before = layout.kept_size.len();
         for grown in &planned.grown {
             let partition = Partition { extent: grown.old, ..grown.partition.clone() };
-            let why = protection(&partition, &layout.partitions).or_else(|| obstacle(disk, grown.old));
-            if let Some(why) = why {
+            if let Some(why) = protection(&partition, &all).or_else(|| obstacle(disk, grown.old)) {
                 let label = &partition.label;
                 warnings.push(format!("{label}: neither its partition nor its file system grows: {why}; {LEAVE}"));
-                layout.kept_size.push(partition.number);
+                kept_size.push(partition.number);
             }
         }
+        // What is protected takes no part at all, also where it would only keep free what is behind it.
+        layout.kept_size = [&protected[..], &kept_size[..]].concat();
         if layout.kept_size.len() == before {
             planned.warnings.extend(warnings);
-            planned.kept_size = layout.kept_size;
+            planned.kept_size = kept_size;
             return Ok(planned);
         }
     }

@@ -126,6 +126,8 @@ impl<'a> Run<'a> {
         for member in &mut members {
             let same = |wish: &Definition, old: &Entry| wish.guid() == old.kind;
             member.wish = member.wish.filter(|wish| member.old.is_none_or(|old| same(wish, old)));
+            let is_read_only = member.old.is_some_and(|old| old.attributes & 1 << 60 != 0);
+            member.wish = member.wish.filter(|_| !(is_read_only && self.has(ReadOnlyStays)));
         }
         Some(members)
     }

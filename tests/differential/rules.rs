@@ -41,12 +41,14 @@ pub enum Rule {
     FlagsBelow48,
     /// A partition can grow by a single sector.
     GrowthByOneSector,
+    /// A partition that the table has as read-only stays as it is.
+    ReadOnlyStays,
 }
 
 use Rule::*;
 
 /// All of them.
-pub const OURS: [Rule; 18] = [
+pub const OURS: [Rule; 19] = [
     NoLeadingGap,
     LargestArea,
     LeftoverBehind,
@@ -65,6 +67,7 @@ pub const OURS: [Rule; 18] = [
     NotGrowingIsHonoured,
     FlagsBelow48,
     GrowthByOneSector,
+    ReadOnlyStays,
 ];
 
 /// Those that systemd-repart has, too. Before 262 an existing partition got nothing of what was left over.
