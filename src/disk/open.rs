@@ -76,7 +76,8 @@ pub enum OpenError {
         run makeroom again", path.display())]
     Replaced { path: PathBuf },
     /// Exit status 75.
-    #[error("{} is a part of {holders}: its sectors are not its own. Name that one's disk, or take it apart",
+    #[error("{} is a part of {holders}: its sectors are not its own. Name that device with --disk \
+        or, at boot, with makeroom.disk=",
         path.display())]
     PartOf { path: PathBuf, holders: String },
     /// Exit status 65.

@@ -194,7 +194,7 @@ fn ext4(bytes: &[u8]) -> Option<Superblock> {
     let obstacle = if read_only & CHECKSUMS != 0 && !crc32c(&bytes[..1020]) != le32(bytes, 1020) {
         Some(WRONG_CHECKSUM)
     } else if le16(bytes, 58) & ERRORS != 0 {
-        Some("errors were found in it: check it with e2fsck")
+        Some("errors were found in it: check it with e2fsck while it is not mounted")
     } else if compatible & HAS_JOURNAL == 0 {
         Some("it has no journal, and a power cut would damage it: grow it by hand with resize2fs")
     } else if compatible & SPARSE_SUPER2 != 0 {

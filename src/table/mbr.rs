@@ -20,7 +20,7 @@ pub enum MbrError {
     /// A real MBR (DOS) partition table.
     #[error(
         "the disk has an MBR (DOS) partition table with {}, not a GPT; makeroom cannot extend an MBR yet: \
-         flash an image with a GPT", records.join(", ")
+         use an image with a GPT", records.join(", ")
     )]
     Dos {
         /// Each used record, as "partition 1: type 0x83, 1.5 GiB".

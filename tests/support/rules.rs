@@ -47,8 +47,20 @@ pub fn check_plan(wishes: &[Declared], layout: &Layout, plan: &Plan) {
         assert!(known.map_or(wishes.iter().any(fits), fits), "{partition:?}");
         assert!(partition.extent.end() <= layout.usable.end(), "{partition:?} is outside {:?}", layout.usable);
     }
+    let places = plan.new.iter().map(|new| new.partition.extent).chain(plan.grown.iter().map(Grown::tail));
+    for place in places {
+        let other = layout.occupied.iter().find(|other| other.extent.overlaps(&place));
+        assert!(other.is_none(), "{place:?} is occupied: {other:?}");
+    }
+    let is_kept = |grown: &Grown| !layout.kept_size.contains(&grown.partition.number);
+    assert!(plan.grown.iter().all(is_kept), "{:?} of {:?}", plan.grown, layout.kept_size);
+    assert!(plan.is_empty() || layout.foreign_end.is_none(), "{:?}", layout.foreign_end);
     let numbers: BTreeSet<u32> = after.partitions.iter().map(|partition| partition.number).collect();
     assert_eq!(numbers.len(), after.partitions.len(), "a number is taken twice");
+    assert!(
+        !layout.ignored.iter().any(|ignored| numbers.contains(&ignored.partition.number)),
+        "a number is taken twice"
+    );
     let first = layout.partitions.iter().map(|partition| partition.extent.start).min().unwrap_or(0);
     assert!(plan.new.iter().all(|new| new.partition.extent.start >= first), "before the first partition");
 }

@@ -16,7 +16,7 @@ use crate::support::builder::{Builder, mend};
 use crate::support::card::{Card, Event, file_system_is_whole};
 use crate::support::linux::{self, Seen};
 use crate::support::rules::{check_card, check_plan, own_extents, stray_write};
-use crate::support::{decide, declared, removed, to_make};
+use crate::support::{decide, declared, removed, signatures, to_make};
 
 /// A table is refused and nothing is written, or it is extended as promised, also when the power fails meanwhile.
 pub fn table(data: &[u8]) {
@@ -147,6 +147,20 @@ enum Change {
         count: u8,
         value: u8,
     },
+    /// What other software keeps at the end of the card, or of the partition in a slot.
+    Metadata {
+        sample: u8,
+        slot: Option<u8>,
+    },
+    /// A partition that only the MBR has.
+    Record {
+        slot: u8,
+        kind: u8,
+        first: u32,
+        sectors: u32,
+    },
+    /// A header where one would be in sectors of the other size.
+    OtherSectors,
     /// Another number of sectors.
     Size(u64),
     /// A sector that cannot be read, after so many reads.
@@ -162,6 +176,18 @@ impl Change {
         let landmarks = landmarks(builder, sectors);
         let number = |input: &mut Input| input.number(&landmarks);
         let kind = input.byte();
+        match kind {
+            0xf0..=0xf3 => return Change::Metadata { sample: input.byte(), slot: None },
+            0xf4..=0xf7 => return Change::Metadata { sample: input.byte(), slot: Some(input.byte()) },
+            0xf8..=0xfb => {
+                let (first, sectors) = (number(input), number(input));
+                let (slot, kind) = (input.byte(), input.byte());
+                let field = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+                return Change::Record { slot, kind, first: field(first), sectors: field(sectors) };
+            }
+            0xfc => return Change::OtherSectors,
+            _ => {}
+        }
         match kind % 8 {
             0 => {
                 let (at, length) = input.pick(&FIELDS);
@@ -208,6 +234,17 @@ impl Change {
                 let sector = vec![value; card.sector_size as usize];
                 run(card, from, count).for_each(|lba| card.put(lba, &sector));
             }
+            Change::Metadata { sample, slot } => put_metadata(card, sample, slot),
+            Change::Record { slot, kind, first, sectors } => {
+                let at = 462 + usize::from(slot % 3) * 16;
+                put(card, 0, at + 4, &[kind]);
+                put(card, 0, at + 8, &[first.to_le_bytes(), sectors.to_le_bytes()].concat());
+            }
+            Change::OtherSectors => {
+                let other = if card.sector_size == 512 { 4096 } else { 512 };
+                let header = Builder::new(other, 8).build().sector(1);
+                card.put_bytes(u64::from(other), &header);
+            }
             Change::Size(sectors) => card.sectors = sectors.clamp(1, u64::MAX / u64::from(card.sector_size)),
             Change::Unreadable(lba, reads) => card.unreadable = Some((lba, reads.into())),
         }
@@ -241,6 +278,25 @@ fn put(card: &mut Card, lba: u64, at: usize, bytes: &[u8]) {
 
 fn put_byte(card: &mut Card, lba: u64, at: u16, value: u8) {
     put(card, lba, usize::from(at), &[value]);
+}
+
+/// A sample of `signatures`, where the device is large enough for all of them.
+fn put_metadata(card: &mut Card, sample: u8, slot: Option<u8>) {
+    const LEAST: u64 = 4 * MIB;
+    const MOST: u64 = 1 << 50;
+    let size = u64::from(card.sector_size);
+    let shown = linux::partitions(card).unwrap_or_default();
+    let (first, end) = match slot.map(|slot| shown.get(usize::from(slot))) {
+        None => (0, card.sectors),
+        Some(Some(seen)) if seen.first <= seen.last => (seen.first, seen.last + 1),
+        Some(_) => return,
+    };
+    let bytes = end.saturating_sub(first).saturating_mul(size);
+    if (LEAST..MOST).contains(&bytes) {
+        let samples = signatures::at_end(bytes, card.sector_size);
+        let (_, pieces) = &samples[usize::from(sample) % samples.len()];
+        pieces.iter().for_each(|(at, bytes)| card.put_bytes(first * size + at, bytes));
+    }
 }
 
 /// An entry of the array that the header at `lba` names.
