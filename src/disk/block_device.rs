@@ -400,6 +400,9 @@ impl Disk for BlockDevice {
             return Ok(false);
         }
         let shown = self.kernel.partitions().map_err(reading)?;
+        if shown::are_all_shown(&shown, table) {
+            return Ok(false);
+        }
         log::info!("the kernel does not show what the table has, perhaps since a run was stopped: it is told");
         if !kernel::lock(&self.readable, &self.node, wait).map_err(|reason| io_error("locking", reason))? {
             return Err(io_error("locking", io::ErrorKind::WouldBlock.into()));

@@ -176,9 +176,13 @@ impl Disk {
 
     /// Whether the kernel shows partitions of these numbers at these places. In few system calls, for every boot does it:
     /// what there is, and how large, is in one file (/proc/partitions, in KiB), and only starts are asked for one by one.
+    /// Where that is not there, the answer is no.
     pub fn shows(&self, wanted: impl Iterator<Item = (u32, Extent)>) -> io::Result<bool> {
         const LONGEST: u64 = 1 << 20;
-        let all = kernel::read_file(Path::new("/proc/partitions"), LONGEST)?;
+        let all = match kernel::read_file(Path::new("/proc/partitions"), LONGEST) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            all => all?,
+        };
         let all = String::from_utf8_lossy(&all);
         for (number, extent) in wanted {
             let name = self.partition_name(number);

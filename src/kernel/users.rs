@@ -46,7 +46,11 @@ pub fn loops_over(place: impl Fn(&Metadata) -> Option<Extent>) -> io::Result<Vec
 pub fn writers_of(devices: &[u64]) -> io::Result<Vec<String>> {
     let own = std::process::id().to_string();
     let mut writers = Vec::new();
-    for name in kernel::names_in(Path::new("/proc"))? {
+    let processes = match kernel::names_in(Path::new("/proc")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names?,
+    };
+    for name in processes {
         let name = name.to_string_lossy().into_owned();
         if name != own && name.bytes().all(|byte| byte.is_ascii_digit()) && has_open(&name, devices) {
             let path = Path::new("/proc").join(&name).join("comm");
