@@ -227,7 +227,9 @@ impl BlockDevice {
             }
             Err(reason) if reason.kind() == io::ErrorKind::ResourceBusy => {
                 Err(match leftover.number == wanted.number {
-                    true if !is_new => MakeError::Elsewhere { label, node, is: leftover.extent, wanted: wanted.extent },
+                    true if !is_new => {
+                        MakeError::Elsewhere { label, node, is: leftover.extent.start, wanted: wanted.extent.start }
+                    }
                     _ => MakeError::InUse { label, node },
                 })
             }

@@ -286,18 +286,18 @@ pub enum MakeError {
     },
     /// The kernel shows a partition at another place than the table has it, and it is in use there. Exit status 75.
     #[error(
-        "{label}: the kernel shows {node} at byte {}, the table has it at byte {}, and it is in use: the table was changed \
-         elsewhere meanwhile. Unmount it, or reboot, so that the kernel shows what the table says", is.start, wanted.start
+        "{label}: the kernel shows {node} at byte {is}, the table has it at byte {wanted}, and it is in use: the table was changed \
+         elsewhere meanwhile. Unmount it, or reboot, so that the kernel shows what the table says"
     )]
     Elsewhere {
         /// The partition.
         label: Label,
         /// Its device node.
         node: String,
-        /// Where the kernel shows it.
-        is: Extent,
-        /// Where the table has it.
-        wanted: Extent,
+        /// The byte where the kernel shows it.
+        is: u64,
+        /// The byte where the table has it.
+        wanted: u64,
     },
     /// A loop device or a process uses a place that would be written to, through the whole disk. Exit status 75.
     #[error(

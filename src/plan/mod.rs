@@ -113,7 +113,7 @@ pub enum Error {
         /// What is missing.
         missing: String,
         /// What is there.
-        end: ForeignEnd,
+        end: Box<ForeignEnd>,
     },
     /// Not enough entries in the table. Exit status 73.
     #[error(
@@ -226,7 +226,7 @@ pub fn plan_reset(declared: &[Declared], layout: &Layout, alignment: u64, guids:
     let removed = marked.filter_map(|(wish, found)| found.filter(|found| is_meant(wish, found)).cloned());
     let removed: Vec<Partition> = removed.collect();
     if let (Some(end), Some(first)) = (&layout.foreign_end, removed.first()) {
-        return Err(Error::ForeignEnd { missing: first.label.to_string(), end: end.clone() });
+        return Err(Error::ForeignEnd { missing: first.label.to_string(), end: end.clone().into() });
     }
     let mut rest = layout.clone();
     removed.iter().for_each(|partition| rest.remove(partition.number));
@@ -322,7 +322,7 @@ impl Plan {
     fn stay_inside(&mut self, end: &ForeignEnd) -> Result<(), Error> {
         if !self.new.is_empty() {
             let missing: Vec<String> = self.new.iter().map(|new| new.partition.label.to_string()).collect();
-            return Err(Error::ForeignEnd { missing: missing.join(", "), end: end.clone() });
+            return Err(Error::ForeignEnd { missing: missing.join(", "), end: end.clone().into() });
         }
         self.grown.clear();
         Ok(())

@@ -204,7 +204,9 @@ impl Table {
         table.stale_backups = table.find_stale_backups(disk);
         table.foreign_end = end::foreign(disk, &table)?;
         match (&table.primary, table.foreign_end.clone()) {
-            (Primary::Damaged(defect), Some(end)) => Err(Error::ForeignEnd { primary: defect.clone(), end }),
+            (Primary::Damaged(defect), Some(end)) => {
+                Err(Error::ForeignEnd { primary: defect.clone(), end: end.into() })
+            }
             _ => Ok(table),
         }
     }

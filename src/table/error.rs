@@ -49,7 +49,7 @@ pub enum Error {
         /// What is wrong with the primary.
         primary: Defect,
         /// What is there.
-        end: ForeignEnd,
+        end: Box<ForeignEnd>,
     },
     /// Linux shows no partitions of such a disk.
     #[error(
