@@ -405,21 +405,22 @@ fn the_backup_does_not_move_onto_a_partition_that_only_the_mbr_has() {
 fn an_entry_that_linux_ignores_stays_and_is_named() {
     for (first, last) in [(5000u64, 4000u64), (1 << 40, (1 << 40) + 9), (u64::MAX - 1, u64::MAX)] {
         let mut builder = Builder { user_data: false, ..Builder::new(512, 64) };
-        (builder.partitions[1].1, builder.partitions[1].2) = (first, last);
+        (builder.partitions[2].1, builder.partitions[2].2) = (first, last);
         let mut card = builder.build();
-        let entry = |card: &Card| card.piece(2, 1)[128..256].to_vec();
+        // The last one: its number is not free.
+        let entry = |card: &Card| card.piece(2, 1)[256..384].to_vec();
         let before = entry(&card);
         let (table, plan) = run(&mut card, &[declared("root")]).unwrap();
         assert_eq!((plan.new[0].partition.number, entry(&card)), (4, before));
         let remarks = table.remarks().concat();
         assert!(
-            remarks.contains(&format!("partition 2 (\"store\") has LBA {first} to {last}, and the disk ends")),
+            remarks.contains(&format!("partition 3 (\"_empty\") has LBA {first} to {last}, and the disk ends")),
             "{remarks}"
         );
         // A second one of its name could not be told from it.
-        let said = refusal(builder.build(), &[declared("store")]);
+        let said = refusal(builder.build(), &[declared("_empty")]);
         assert!(
-            said.contains(&format!("partition 2 (\"store\") has LBA {first} to {last}, where the disk has nothing")),
+            said.contains(&format!("partition 3 (\"_empty\") has LBA {first} to {last}, where the disk has nothing")),
             "{said}"
         );
     }
