@@ -81,23 +81,23 @@ pub fn protection(partition: &Partition, all: &[Partition]) -> Option<String> {
 
 /// What the disk, or another program, has against a partition's getting larger; what cannot be read counts as that.
 fn obstacle(disk: &mut dyn Disk, extent: Extent) -> Option<String> {
-    let looked = || -> io::Result<Option<String>> {
-        let at_end = match signature::at_end(disk, extent)? {
-            Some(found) => Some(found),
-            None => signature::nested_table_at_end(disk, extent)?,
-        };
-        if let Some(found) = at_end {
-            return Ok(Some(format!("{} is at its end, at byte {} of the disk", found.what, found.at)));
-        }
-        if let Some(at) = behind_file_system(disk, extent)? {
-            return Ok(Some(format!(
-                "something is behind its file system, at byte {at} of the disk: a hash tree, perhaps"
-            )));
-        }
-        Ok(disk.users(&[extent])?.first().map(|user| format!("{user} uses it")))
-    };
-    let mut looked = looked;
-    looked().unwrap_or_else(|reason| Some(format!("its end cannot be looked at: {reason}")))
+    find_obstacle(disk, extent).unwrap_or_else(|reason| Some(format!("its end cannot be looked at: {reason}")))
+}
+
+fn find_obstacle(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<String>> {
+    // What is cached of a mounted file system may be older than what the kernel has made of it: it would seem to be small,
+    // with something behind it.
+    disk.forget()?;
+    let nested = |disk: &mut dyn Disk| signature::nested_table_at_end(disk, extent);
+    if let Some(found) = signature::at_end(disk, extent)?.map_or_else(|| nested(disk), |found| Ok(Some(found)))? {
+        return Ok(Some(format!("{} is at its end, at byte {} of the disk", found.what, found.at)));
+    }
+    if let Some(at) = behind_file_system(disk, extent)? {
+        return Ok(Some(format!(
+            "something is behind its file system, at byte {at} of the disk: a hash tree, perhaps"
+        )));
+    }
+    Ok(disk.users(&[extent])?.first().map(|user| format!("{user} uses it")))
 }
 
 /// The first byte that is not zero in the 64 KiB behind the file system of a partition, where one is known.
