@@ -388,6 +388,17 @@ fn a_partition_that_only_the_mbr_has_is_not_free() {
     }
 }
 
+/// The header of an old backup is cleared in free space only.
+#[test]
+fn an_old_backup_in_a_partition_that_only_the_mbr_has_stays() {
+    let mut card = flashed(&Builder::new(512, 16), 64);
+    card.put(0, &hybrid(31_000, 2000).sector(0));
+    let before = card.sector(32_767);
+    assert!(before.starts_with(b"EFI PART"));
+    run(&mut card, &[declared("root")]).unwrap();
+    assert_eq!(card.sector(32_767), before);
+}
+
 #[test]
 fn the_backup_does_not_move_onto_a_partition_that_only_the_mbr_has() {
     let mut card = hybrid(120_000, 100_000);
