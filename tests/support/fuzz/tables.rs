@@ -409,7 +409,11 @@ impl Cut {
         if looks_wrapped(&card) {
             return;
         }
-        let (table, plan, steps) = decide(&mut card, run.wishes, run.alignment).unwrap();
+        let (table, plan, steps) = match decide(&mut card, run.wishes, run.alignment) {
+            // An entry that began behind the card begins on it when that has grown.
+            Err(why) if grows && why.contains("it has only a part of it") => return,
+            decided => decided.unwrap(),
+        };
         if let Some(end) = &table.foreign_end {
             // A hybrid MBR's partition that was behind the end of the card may be at its end when that has grown.
             assert!(grows && end.what.contains("hybrid MBR"), "what a run left is taken for something else: {end:?}");
