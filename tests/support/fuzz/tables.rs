@@ -418,8 +418,8 @@ impl Cut {
             return;
         }
         let (table, plan, steps) = match decide(&mut card, run.wishes, run.alignment) {
-            // An entry that was behind the card may be on it when that has grown, and then contradict the rest.
-            Err(_) if grows && has_ignored_entries(run.before) => return,
+            // An entry, or a record of a hybrid MBR, that was behind the card may be on it when that has grown.
+            Err(why) if grows && (has_ignored_entries(run.before) || why.contains("hybrid MBR")) => return,
             decided => decided.unwrap(),
         };
         if let Some(end) = &table.foreign_end {
