@@ -14,6 +14,7 @@ mod machines;
 mod making;
 #[path = "../support/mounted.rs"]
 mod mounted;
+mod owners;
 mod refusing;
 mod resizing;
 mod search_cost;
