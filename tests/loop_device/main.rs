@@ -22,6 +22,7 @@ mod searching;
 #[path = "../support/mod.rs"]
 mod support;
 mod telling;
+mod tools;
 mod waiting;
 
 use std::fs::{self, File};
