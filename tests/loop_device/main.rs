@@ -9,6 +9,7 @@ mod directories;
 mod firmware;
 mod growing;
 mod initrd;
+mod killed;
 mod limits;
 mod linking;
 mod machines;
