@@ -35,14 +35,26 @@ pub fn check(mkfs: &Mkfs, start: &[u8; START], partition: u64, sector_size: u32)
     if made.size < room / 4 * 3 {
         return Err(format!("the {name} has only {size} of {}", show_exact(room)));
     }
-    let label = String::from_utf8_lossy(&made.label);
-    let label = label.trim_end_matches(['\0', ' ']);
-    match label.eq_ignore_ascii_case(mkfs.label.trim_end()) {
-        true => Ok(()),
-        false => {
-            Err(format!("the {name} has the label \"{}\", asked for was \"{}\"", label.escape_debug(), mkfs.label))
-        }
+    let label = until_zero(&made.label);
+    let label = label.trim_ascii_end();
+    if has_label(mkfs, label) {
+        return Ok(());
     }
+    let label = String::from_utf8_lossy(label);
+    Err(format!("the {name} has the label \"{}\", asked for was \"{}\"", label.escape_debug(), mkfs.label))
+}
+
+fn has_label(mkfs: &Mkfs, label: &[u8]) -> bool {
+    /// mkfs.btrfs of some versions (6.2) takes 255 bytes and leaves the last one out.
+    const BTRFS_KEEPS: usize = 254;
+    /// What stands in the place of none in a FAT.
+    const FAT_HAS_NONE: &[u8] = b"NO NAME";
+    let asked = mkfs.label.as_bytes();
+    if mkfs.format == Format::Vfat && asked.trim_ascii().is_empty() && label == FAT_HAS_NONE {
+        return true;
+    }
+    let kept = if mkfs.format == Format::Btrfs { asked.len().min(BTRFS_KEEPS) } else { asked.len() };
+    [asked, &asked[..kept]].into_iter().any(|asked| label.eq_ignore_ascii_case(asked.trim_ascii_end()))
 }
 
 fn read(format: Format, start: &[u8; START]) -> Option<Made> {

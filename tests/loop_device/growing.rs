@@ -10,7 +10,7 @@ use crate::waiting::waiting;
 use crate::*;
 
 /// A card of 1 GiB with a partition "root", in which `mkfs` has made something.
-fn card(mkfs: &[&str]) -> Device {
+pub fn card(mkfs: &[&str]) -> Device {
     let device = Device::with_builder(&Builder::new(512, 16), GIB);
     device.json("apply", &device.config(&one_partition("root", "")));
     make(&device, mkfs);
@@ -18,7 +18,7 @@ fn card(mkfs: &[&str]) -> Device {
 }
 
 /// Runs a tool on the partition, whose node comes where `NODE` is.
-fn make(device: &Device, words: &[&str]) {
+pub fn make(device: &Device, words: &[&str]) {
     let node = device.partition(4);
     let words: Vec<&str> = words.iter().map(|word| if *word == "NODE" { &node } else { *word }).collect();
     let output = tool(words[0], &words[1..]);
@@ -27,16 +27,16 @@ fn make(device: &Device, words: &[&str]) {
     File::open(node).unwrap().sync_all().unwrap();
 }
 
-const XFS: &[&str] = &["mkfs.xfs", "-q", "-f", "-d", "size=300m", "NODE"];
-const BTRFS: &[&str] = &["mkfs.btrfs", "-q", "-f", "-K", "-b", "268435456", "NODE"];
+pub const XFS: &[&str] = &["mkfs.xfs", "-q", "-f", "-d", "size=300m", "NODE"];
+pub const BTRFS: &[&str] = &["mkfs.btrfs", "-q", "-f", "-K", "-b", "268435456", "NODE"];
 const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard", "NODE", "128M"];
 
-fn declared(device: &Device, format: &str) -> PathBuf {
+pub fn declared(device: &Device, format: &str) -> PathBuf {
     device.config(&one_partition("root", &format!("format=\"{format}\"")))
 }
 
 /// The size in bytes that a file system says it has, through a mount.
-fn size_of(node: &str, format: &str) -> u64 {
+pub fn size_of(node: &str, format: &str) -> u64 {
     let mounted = Mounted::new(node);
     let path = mounted.directory.path().to_str().unwrap();
     let (said, key) = match format {
@@ -51,7 +51,7 @@ fn size_of(node: &str, format: &str) -> u64 {
 }
 
 /// That a run has nothing to do and writes nothing.
-fn assert_idle(device: &Device, config: &Path) {
+pub fn assert_idle(device: &Device, config: &Path) {
     let before = (device.written(), content_hash(&device.image()));
     let report = device.json("apply", config);
     assert_eq!(
@@ -139,7 +139,7 @@ fn a_partition_and_its_file_system_grow_in_the_same_run() {
         assert_idle(&device, &config);
     }
     // What cannot grow with its partition is named in that run, and not at every boot.
-    let no_way = |what: &str| format!("root: its partition grows, but {what} is nothing that makeroom can make larger");
+    let no_way = |what: &str| format!("root: its partition grows, but makeroom makes no {what} larger");
     let unknown = "root: its partition grows; what is in it is left alone: no format is declared".to_owned();
     for (format, wanted) in [("format=\"vfat\"", no_way("vfat")), ("format=\"swap\"", no_way("swap")), ("", unknown)] {
         let device = Device::with_builder(&Builder::new(512, 16), GIB);

@@ -9,11 +9,14 @@ mod directories;
 mod firmware;
 mod growing;
 mod initrd;
+mod killed;
+mod limits;
 mod linking;
 mod machines;
 mod making;
 #[path = "../support/mounted.rs"]
 mod mounted;
+mod owners;
 mod refusing;
 mod resizing;
 mod search_cost;
@@ -21,6 +24,7 @@ mod searching;
 #[path = "../support/mod.rs"]
 mod support;
 mod telling;
+mod tools;
 mod waiting;
 
 use std::fs::{self, File};
