@@ -80,10 +80,7 @@ impl Glance {
             return Err(MbrError::None.into());
         }
         let first_sector = read_sectors(disk, 0, 1)?;
-        let mbr = match ProtectiveMbr::parse(first_sector, || Header::read(disk, PRIMARY_LBA).is_ok()) {
-            Err(MbrError::None) => return Err(content(disk).unwrap_or(MbrError::None.into())),
-            mbr => mbr?,
-        };
+        let mbr = ProtectiveMbr::parse(first_sector, || Header::read(disk, PRIMARY_LBA).is_ok())?;
         let (copy, defect) = match TableCopy::read(disk, PRIMARY_LBA) {
             Ok(primary) => (primary, None),
             Err(defect) if defect.is_damage() => (find_backup(disk, &mbr, &defect)?, Some(defect)),
@@ -164,8 +161,11 @@ fn outside(extent: Extent, others: &[Extent]) -> Vec<Extent> {
 impl Table {
     /// Reads and judges a disk's table.
     pub fn read(disk: &mut dyn Disk) -> Result<Table, Error> {
-        let glance = Glance::at(disk)?;
-        Table::judge(glance, disk)
+        match Glance::at(disk) {
+            // A search does not pay for it: it looks at every disk, at every boot.
+            Err(Error::Mbr(MbrError::None)) => Err(content(disk).unwrap_or(MbrError::None.into())),
+            glance => Table::judge(glance?, disk),
+        }
     }
 
     /// Judges a table of which the copy that counts has been read.
