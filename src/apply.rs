@@ -28,7 +28,7 @@ use std::{io, iter};
 
 use crate::disk::{AnnounceError, Disk, Growth, MakeError, NewPartition, Shown};
 use crate::filesystem::made;
-use crate::growth::CLEARED_TAIL;
+use crate::growth::{CLEARED_TAIL, GROWN_MARK};
 use crate::honesty;
 use crate::plan::{Grown, Plan};
 use crate::table::Partition;
@@ -343,23 +343,25 @@ fn clear_tails(table: &Table, plan: &Plan) -> Vec<Step> {
     let tails: Vec<Extent> = plan.grown.iter().map(Grown::tail).collect();
     let longest = tails.iter().map(|tail| length(tail, MIB)).max().unwrap_or_default();
     // One piece for all that have as much.
-    let mut pieces: Vec<Rc<[u8]>> = vec![iter::repeat_n(0, longest).collect()];
-    let mut zeros = |length: usize| match pieces.iter().find(|piece| piece.len() == length) {
-        Some(piece) => piece.clone(),
-        None => {
-            pieces.push(pieces[0][..length].into());
-            pieces[pieces.len() - 1].clone()
+    let mut pieces: Vec<Rc<[u8]>> = Vec::new();
+    let mut cleared = |length: usize| {
+        if let Some(piece) = pieces.iter().find(|piece| piece.len() == length) {
+            return piece.clone();
         }
+        let mut piece = vec![0; length];
+        let last = length - table.source.header.sector().len();
+        piece[last..last + GROWN_MARK.len()].copy_from_slice(GROWN_MARK);
+        pieces.push(piece.into());
+        pieces[pieces.len() - 1].clone()
     };
+    let behind: Rc<[u8]> = iter::repeat_n(0, longest.min(CLEARED_TAIL as usize)).collect();
     for tail in tails {
         let at_end = length(&tail, MIB);
         if tail.size > at_end as u64 {
-            let at_start = length(&tail, CLEARED_TAIL);
-            let what = "zeros behind what grows";
-            steps.push(write(Stage::Make, tail.start / sector_size, zeros(at_start), what));
+            steps.push(write(Stage::Make, tail.start / sector_size, behind.clone(), "zeros behind what grows"));
         }
         let lba = (tail.end() - at_end as u64) / sector_size;
-        steps.push(write(Stage::Make, lba, zeros(at_end), "zeros over the end of what grows"));
+        steps.push(write(Stage::Make, lba, cleared(at_end), "zeros over the end of what grows"));
     }
     steps.extend((!steps.is_empty()).then(|| flush(Stage::Make)));
     steps

@@ -43,22 +43,34 @@ pub fn plan(
     plan: &mut dyn FnMut(&Layout) -> Result<Plan, plan::Error>,
 ) -> Result<Plan, plan::Error> {
     let all = layout.partitions.clone();
-    let is_protected = |partition: &&Partition| protection(partition, &all).is_some();
-    let protected: Vec<u32> = all.iter().filter(is_protected).map(|partition| partition.number).collect();
     let (mut warnings, mut kept_size) = (Vec::new(), Vec::new());
+    let mut keep = |partition: &Partition, why: String| {
+        let label = &partition.label;
+        warnings.push(format!("{label}: neither its partition nor its file system grows: {why}; {LEAVE}"));
+        kept_size.push(partition.number);
+    };
+    // What is protected takes no part at all, also where it would only keep free what is behind it. Only for the warning it
+    // is asked whether it would have grown.
+    let is_protected = |partition: &&Partition| protection(partition, &all).is_some();
+    let protected: Vec<&Partition> = all.iter().filter(is_protected).collect();
+    let free = if protected.is_empty() { Vec::new() } else { plan(&layout).map_or(Vec::new(), |plan| plan.grown) };
+    for partition in &protected {
+        if let Some(why) = protection(partition, &all)
+            && free.iter().any(|grown| grown.partition.number == partition.number)
+        {
+            keep(partition, why);
+        }
+    }
+    layout.kept_size = protected.iter().map(|partition| partition.number).collect();
     loop {
         let mut planned = plan(&layout)?;
         let before = layout.kept_size.len();
         for grown in &planned.grown {
-            let partition = Partition { extent: grown.old, ..grown.partition.clone() };
-            if let Some(why) = protection(&partition, &all).or_else(|| obstacle(disk, grown.old)) {
-                let label = &partition.label;
-                warnings.push(format!("{label}: neither its partition nor its file system grows: {why}; {LEAVE}"));
-                kept_size.push(partition.number);
+            if let Some(why) = obstacle(disk, grown.old) {
+                keep(&grown.partition, why);
+                layout.kept_size.push(grown.partition.number);
             }
         }
-        // What is protected takes no part at all, also where it would only keep free what is behind it.
-        layout.kept_size = [&protected[..], &kept_size[..]].concat();
         if layout.kept_size.len() == before {
             planned.warnings.extend(warnings);
             planned.kept_size = kept_size;
@@ -94,7 +106,9 @@ fn find_obstacle(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Strin
     }
     if let Some(at) = behind_file_system(disk, extent)? {
         return Ok(Some(format!(
-            "something is behind its file system, at byte {at} of the disk: a hash tree, perhaps"
+            "something is behind its file system, at byte {at} of the disk: a hash tree, perhaps, or what was there before: \
+             where nothing needs it, overwrite {} bytes there with zeros",
+            CLEARED_TAIL
         )));
     }
     Ok(disk.users(&[extent])?.first().map(|user| format!("{user} uses it")))
@@ -109,10 +123,32 @@ fn behind_file_system(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<
     let start = extent.start + round_down(found.size, sector_size);
     let end = extent.end().min(start + CLEARED_TAIL);
     let there = read_sectors(disk, start / sector_size, (end - start) / sector_size)?;
+    if has_grown_to_its_end(disk, extent)? || is_own_group(disk, extent, &there)? {
+        return Ok(None);
+    }
     let skipped = usize::try_from(found.size % sector_size).unwrap_or_default();
     let at = there.iter().skip(skipped).position(|byte| *byte != 0);
     Ok(at.map(|at| start + (at + skipped) as u64))
 }
+
+/// Whether a run has cleared the end of a partition when it made it larger. Of its file system, which was to grow next, a
+/// power cut may have left a part that ends anywhere before that.
+fn has_grown_to_its_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<bool> {
+    let last = extent.end() / u64::from(disk.sector_size()) - 1;
+    Ok(read_sectors(disk, last, 1)?.starts_with(GROWN_MARK))
+}
+
+/// Whether what is behind an xfs is a group of its own: the kernel writes new groups before the superblock has them
+/// (fs/xfs/xfs_fsops.c, `xfs_growfs_data_private`), and a power cut leaves them so.
+fn is_own_group(disk: &mut dyn Disk, extent: Extent, there: &[u8]) -> io::Result<bool> {
+    const UUID: std::ops::Range<usize> = 32..48;
+    let first = extent.start / u64::from(disk.sector_size());
+    let own = read_sectors(disk, first, 1)?;
+    Ok(own.starts_with(b"XFSB") && there.starts_with(b"XFSB") && own[UUID] == there[UUID])
+}
+
+/// How the last sector begins of a partition that a run has made larger.
+pub const GROWN_MARK: &[u8] = b"makeroom has made this partition larger and cleared its end. ";
 
 /// Bytes behind a partition that are cleared when it gets them: the next run must not take what they held for something
 /// that belongs to its file system, where this one was stopped before that has grown.

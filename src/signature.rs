@@ -31,8 +31,14 @@ pub fn at_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>> 
 }
 
 /// The same of what begins at a byte of the disk or behind it. What cannot be read is lost, and so of no software any more.
-pub fn at_end_behind(disk: &mut dyn Disk, extent: Extent, from: u64) -> io::Result<Option<Found>> {
-    Device { is_patient: true, ..Device::new(disk, extent)? }.find(AT_END, from)
+/// Only what `counts` by its name.
+pub fn at_end_behind(
+    disk: &mut dyn Disk,
+    extent: Extent,
+    from: u64,
+    counts: fn(&str) -> bool,
+) -> io::Result<Option<Found>> {
+    Device { is_patient: true, ..Device::new(disk, extent)? }.find(AT_END, from, counts)
 }
 
 /// A GPT's backup header in the last sector of a partition, which has a table of its own: an image of a disk was
@@ -47,7 +53,7 @@ pub fn at_start(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Found>
 }
 
 fn look(disk: &mut dyn Disk, extent: Extent, rows: &[Row]) -> io::Result<Option<Found>> {
-    Device::new(disk, extent)?.find(rows, 0)
+    Device::new(disk, extent)?.find(rows, 0, |_| true)
 }
 
 /// Bytes in a piece. Places are counted in pieces, whatever the disk's sectors are.
@@ -321,15 +327,15 @@ impl Device<'_> {
         })
     }
 
-    fn find(mut self, rows: &[Row], from: u64) -> io::Result<Option<Found>> {
+    fn find(mut self, rows: &[Row], from: u64, counts: fn(&str) -> bool) -> io::Result<Option<Found>> {
         for row in rows {
             let pieces = self.pieces;
             for number in row.places.iter().filter_map(|place| place.piece_of(pieces)) {
                 let Some(piece) = self.piece(number)? else { continue };
                 let is_it = row.is_in(piece, number);
                 let at = self.start + number * PIECE as u64 + u64::from(row.magic_at);
-                if is_it && at >= from {
-                    let (name, what) = row.text.split_once(": ").unwrap_or((row.text, row.text));
+                let (name, what) = row.text.split_once(": ").unwrap_or((row.text, row.text));
+                if is_it && at >= from && counts(name) {
                     return Ok(Some(Found { name, what, at }));
                 }
             }

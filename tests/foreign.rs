@@ -39,10 +39,18 @@ fn refusal(mut card: Card, wishes: &[Declared]) -> String {
 
 // --- a backup of an earlier life ---
 
-/// A card that has its backup at its end, and whose primary is gone.
-fn without_primary(builder: &Builder) -> Card {
+/// A card that has its backup at its end, and whose primary header is gone.
+fn without_header(builder: &Builder) -> Card {
     let mut card = builder.build();
     card.put(1, &vec![0; builder.sector_size as usize]);
+    card
+}
+
+/// The same, and its entry array.
+fn without_primary(builder: &Builder) -> Card {
+    let mut card = without_header(builder);
+    let array = builder.array_sectors() * u64::from(builder.sector_size);
+    card.put(builder.array_lba, &vec![0; array as usize]);
     card
 }
 
@@ -59,10 +67,38 @@ fn assert_not_restored(mut card: Card, because: &str) {
 #[test]
 fn the_backup_of_a_damaged_table_is_restored_where_nothing_is_newer() {
     for sector_size in [512, 4096] {
-        let mut card = without_primary(&Builder::new(sector_size, 64));
-        let old = linux::gpt(&card, card.sectors - 1).unwrap().partitions;
+        for make in [without_header, without_primary] {
+            let mut card = make(&Builder::new(sector_size, 64));
+            let old = linux::gpt(&card, card.sectors - 1).unwrap().partitions;
+            run(&mut card, &[declared("root")]).unwrap();
+            assert_eq!(linux::partitions(&card).unwrap()[..3], old);
+        }
+    }
+}
+
+/// With the whole entry array at the start of the disk, whatever the MBR says.
+#[test]
+fn the_table_of_a_hybrid_image_is_mended() {
+    let mut card = without_header(&Builder::new(512, 64));
+    // A record over two partitions, and ISO 9660 in front of the table, as images for optical media have it.
+    card.put_bytes(462 + 4, &[0x0c]);
+    card.put_bytes(462 + 8, &[0, 8, 0, 0, 0, 16, 0, 0]);
+    card.put_bytes(32_768, b"\x01CD001\x01");
+    run(&mut card, &[declared("root")]).unwrap();
+}
+
+/// Where an MBR says no end, and nothing else at the start is of the backup's table.
+#[test]
+fn a_backup_is_not_restored_where_nothing_says_that_it_is_of_this_disk() {
+    for covered in [u32::MAX, 1 << 30] {
+        let mut card = without_primary(&Builder::new(512, 64));
+        card.put_bytes(458, &covered.to_le_bytes());
+        assert_not_restored(card.clone(), "nothing at the start of the disk is of its table");
+        // A rest of the header is enough.
+        let mut header = Builder::new(512, 64).build().sector(1);
+        header[20] ^= 1;
+        card.put(1, &header);
         run(&mut card, &[declared("root")]).unwrap();
-        assert_eq!(linux::partitions(&card).unwrap()[..3], old);
     }
 }
 
@@ -137,6 +173,9 @@ fn a_header_that_was_disabled_on_purpose_is_no_damage() {
 
 // --- the end of the disk ---
 
+/// File systems that had the whole card before the image was flashed: the table is where they began.
+const DEAD: [&str; 5] = ["bcachefs", "hfsplus", "ldm", "nilfs2", "ntfs"];
+
 /// An image of 16 MiB on a card of `size` bytes with something at its end.
 fn with_end(sector_size: u32, size: u64, pieces: &[(u64, Vec<u8>)]) -> Card {
     let mut card = flashed(&Builder::new(sector_size, 16), size / MIB);
@@ -149,6 +188,11 @@ fn with_end(sector_size: u32, size: u64, pieces: &[(u64, Vec<u8>)]) -> Card {
 fn what_other_software_keeps_at_the_end_of_a_disk_stays() {
     for (sector_size, size) in [(512, 64 * MIB), (512, 65 * MIB + 12_288), (4096, 64 * MIB), (4096, 67 * MIB + 4096)] {
         for (name, pieces) in signatures::at_end(size, sector_size) {
+            if DEAD.contains(&name) {
+                let mut card = with_end(sector_size, size, &pieces);
+                run(&mut card, &[declared("root")]).unwrap();
+                continue;
+            }
             let card = with_end(sector_size, size, &pieces);
             let said = refusal(card.clone(), &[declared("root")]);
             assert!(said.starts_with("root would be made, and "), "{name}: {said}");
@@ -181,7 +225,8 @@ fn what_the_table_covers_is_the_table_s() {
     }
     assert_eq!(tried, 2);
     // The backup itself, written over by an array that was made of the disk.
-    for (name, pieces) in samples.iter().filter(|(_, pieces)| pieces[0].0 >= size - 33 * 512) {
+    let at_backup = samples.iter().filter(|(name, pieces)| pieces[0].0 >= size - 33 * 512 && !DEAD.contains(name));
+    for (name, pieces) in at_backup {
         let mut card = Builder::new(512, 64).build();
         pieces.iter().for_each(|(at, bytes)| card.put_bytes(*at, bytes));
         let before = card.content.clone();
@@ -198,7 +243,7 @@ fn what_the_table_covers_is_the_table_s() {
 #[test]
 fn what_was_appended_to_an_image_stays() {
     // Of a kind that is on no list: a signature, and what has no end where it could be looked for.
-    for sectors in [1, 7, 33, 2047] {
+    for sectors in [1, 7, 33, 127] {
         let mut card = Builder::new(512, 16).build();
         card.sectors += sectors;
         let at = (card.sectors - 1) * 512;

@@ -157,19 +157,18 @@ impl BlockDevice {
         }
     }
 
-    /// Refuses where another process has the whole disk for itself. The kernel gives a partition to one that wants it alone
+    /// Whether no other process has the whole disk for itself. The kernel gives a partition to one that wants it alone
     /// only where nothing else has the disk alone, and the disk not while a partition is taken so (block/bdev.c,
     /// `bd_may_claim`): a partition that can be had, or is mounted, says that the disk is free. The new ones come first,
     /// which nothing else wants.
-    fn check_alone(&self) -> Result<(), MakeError> {
+    fn is_alone(&self) -> Result<bool, MakeError> {
         let failed = |reason| MakeError::Disk { action: "looking for what uses the disk", reason };
         let shown = self.kernel.partitions().map_err(failed)?;
         let all = self.added.iter().map(|added| &added.partition).chain(&shown);
         let mut nodes = all.filter(|partition| partition.has_its_node().unwrap_or(false)).map(|it| it.node.as_path());
         let is_free = |node: &Path| Ok::<bool, io::Error>(use_of(node)? != Use::Other || is_swap(node)?);
         let known = nodes.try_fold(false, |known, node| Ok(known || is_free(node)?)).map_err(failed)?;
-        let is_free = known || use_of(&self.node).map_err(failed)? != Use::Other;
-        if is_free { Ok(()) } else { Err(MakeError::Held) }
+        Ok(known || use_of(&self.node).map_err(failed)? != Use::Other)
     }
 
     /// Lets the kernel have a new partition.
@@ -369,7 +368,18 @@ impl Disk for BlockDevice {
         for partition in new {
             self.add(partition)?;
         }
-        self.check_alone()
+        // A program that looks at the disk may want it alone for a moment.
+        const LONGEST: Duration = Duration::from_secs(5);
+        let mut looked = Ok(false);
+        let is_over = kernel::wait_until(LONGEST, || {
+            looked = self.is_alone();
+            Ok(!matches!(looked, Ok(false)))
+        });
+        let failed = |reason| MakeError::Disk { action: "looking for what uses the disk", reason };
+        match is_over.map_err(failed).and(looked)? {
+            true => Ok(()),
+            false => Err(MakeError::Held),
+        }
     }
 
     fn users(&self, places: &[Extent]) -> io::Result<Vec<String>> {

@@ -178,8 +178,10 @@ fn no_space(sized: &[Sized], wanted: &[bool], areas: &[Area], layout: &Layout) -
     let can_shrink = wishes.iter().any(|sized| sized.min > floor(sized).max(1));
     let larger = if can_shrink { "Use a larger card, or lower size-min" } else { "Use a larger card" };
     let reserve = layout.large_reserve().map(|reserve| format!("But {reserve}"));
-    let occupied =
-        layout.occupied.iter().map(|Occupied { extent, by }| format!("{} are {by}. ", show_exact(extent.size)));
+    let occupied = layout
+        .occupied
+        .iter()
+        .map(|Occupied { extent, by }| format!("{} are {by}, unless it is taken out there. ", show_exact(extent.size)));
     Error::NoSpace {
         needed: needed.join(", "),
         free: if free.is_empty() { "nothing".to_owned() } else { free.join(", ") },

@@ -252,7 +252,9 @@ impl Table {
         for record in self.mbr.records() {
             let taken = [&taken[..], &occupied.iter().map(|other| other.extent).collect::<Vec<_>>()[..]].concat();
             let by = format!("{} of the hybrid MBR", record.name());
-            let pieces = outside(record.extent(sector_size), &taken);
+            let (place, disk) = (record.extent(sector_size), (self.end.alternate_lba + 1) * sector_size);
+            let place = Extent { start: place.start, size: place.end().min(disk).saturating_sub(place.start) };
+            let pieces = if place.size > 0 { outside(place, &taken) } else { Vec::new() };
             occupied.extend(pieces.into_iter().map(|extent| Occupied { extent, by: by.clone() }));
         }
         occupied

@@ -8,7 +8,7 @@ use crate::signature;
 use crate::table::copies::{Backup, Table};
 use crate::table::gpt::{Defect, ENTRY_SIZE, Header, SIGNATURE, TableCopy, may_be_entry};
 use crate::table::{Error, ForeignEnd, Partition};
-use crate::units::{Extent, MIB};
+use crate::units::{Extent, KIB, MIB};
 
 /// The geometry of the end of the disk, as it shall be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,10 @@ pub(super) fn foreign(disk: &mut dyn Disk, table: &Table) -> Result<Option<Forei
     };
     let end = |what: String, at, remedy: &str| ForeignEnd { what, at, table_end, remedy: remedy.to_owned() };
     let place = whole(disk);
-    if let Some(found) = signature::at_end_behind(disk, place, covered)? {
-        return Ok(Some(end(found.what.to_owned(), found.at, remedy(found.name))));
+    // A file system that had the whole disk is dead: the table is where it began.
+    let is_alive = |name: &str| !["bcachefs", "hfsplus", "ldm", "nilfs2", "ntfs"].contains(&name);
+    if let Some(found) = signature::at_end_behind(disk, place, covered, is_alive)? {
+        return Ok(Some(end(found.what.to_owned(), found.at, &remedy(found.name, found.at))));
     }
     let start = table.end.partition_entry_lba * sector_size;
     let backup = Extent { start, size: place.size - start };
@@ -93,18 +95,17 @@ pub(super) fn foreign(disk: &mut dyn Disk, table: &Table) -> Result<Option<Forei
     Ok(appended(disk, table)?.map(|at| end(what.to_owned(), at, APPENDED)))
 }
 
-/// The first sector's byte of what follows the table and is neither empty nor a table. On a disk that is so much larger than its
-/// image as cards are, anything may be left of what was there before; a disk that is larger by less than a partition could
-/// use is not a larger disk, and in an image file nothing is left by chance.
+/// The first sector's byte of what follows the table and is neither empty nor a table. On a card that is larger than its
+/// image anything may be left of what was there before; cards differ by no less than 512 KiB (SD Physical Layer
+/// Specification, C_SIZE), and what is larger by a few sectors is not a larger one. In an image file nothing is left by
+/// chance, unless it was read from such a card.
 fn appended(disk: &mut dyn Disk, table: &Table) -> Result<Option<u64>, Error> {
     let (sector_size, last) = (u64::from(disk.sector_size()), last_lba(disk));
     let behind = table.source.header.backup_lba().saturating_add(1);
-    let is_small = last.saturating_sub(behind) < MIB / sector_size;
-    let first = match disk.is_file() && !is_small {
-        true => table.end.partition_entry_lba.max(behind),
-        false => behind,
-    };
-    if first > last || !is_small && !disk.is_file() {
+    let most = if disk.is_file() { MIB } else { 64 * KIB };
+    let is_small = last.saturating_sub(behind) < most / sector_size;
+    let first = if is_small { behind } else { table.end.partition_entry_lba.max(behind) };
+    if first > last || !is_small && !(disk.is_file() && is_empty_before(disk, first, behind)) {
         return Ok(None);
     }
     // What cannot be read is lost, and nothing is known of it.
@@ -112,6 +113,13 @@ fn appended(disk: &mut dyn Disk, table: &Table) -> Result<Option<u64>, Error> {
     let mut sectors = (first..).zip(tail.chunks(disk.sector_size() as usize));
     let foreign = sectors.find(|(_, sector)| !is_of_a_table(sector, last + 1, &table.source));
     Ok(foreign.map(|(lba, _)| lba * sector_size))
+}
+
+/// Whether the MiB before a sector of an image file, behind its table, is empty. Where it is not, the file was read from a
+/// card that was used before.
+fn is_empty_before(disk: &mut dyn Disk, lba: u64, behind: u64) -> bool {
+    let first = lba.saturating_sub(MIB / u64::from(disk.sector_size())).max(behind);
+    read_sectors(disk, first, lba - first).is_ok_and(|there| there.iter().all(|byte| *byte == 0))
 }
 
 /// Whether a sector is empty, or a part of an entry array or a header, or what a run asks a disk with: a run that was stopped
@@ -131,9 +139,9 @@ const HYBRID: &str = "Make an image whose hybrid MBR ends before the last MiB of
 const APPENDED: &str = "Take it away and append it again when the partitions are made; or, where nothing needs it, overwrite \
                         it with zeros";
 
-/// What can be done about each kind.
-fn remedy(name: &str) -> &'static str {
-    match name {
+/// What can be done about each kind, of which the signature is at byte `at`.
+fn remedy(name: &str, at: u64) -> String {
+    let words = match name {
         "vhd" => {
             "This is a fixed VHD, and its disk ends before its footer: convert it (qemu-img convert -f vpc -O raw) and work \
                   on the raw image"
@@ -145,8 +153,11 @@ fn remedy(name: &str) -> &'static str {
         "zfs_member" => "It is a part of a ZFS pool: take it out of the pool, or choose another disk",
         "drbd" => "It is a part of a DRBD device: name that device with --disk or, at boot, with makeroom.disk=",
         _ => {
-            "It is a part of an array: name the array's disk (such as /dev/md/NAME) with --disk or, at boot, with \
-              makeroom.disk=. Only where the array is no more: wipefs shows what is there and can take it away"
+            return format!(
+                "It is a part of an array: name the array's disk (such as /dev/md/NAME) with --disk or, at boot, with \
+                 makeroom.disk=. Only where the array is no more: wipefs --offset {at} DISK takes this away"
+            );
         }
-    }
+    };
+    words.to_owned()
 }

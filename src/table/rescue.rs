@@ -4,7 +4,7 @@
 //! end of a disk outlives whatever is written to its start: anything newer on the disk speaks against it.
 
 use crate::disk::{Disk, SECTOR_SIZES, last_lba, read_sectors};
-use crate::signature;
+use crate::signature::{self, Found};
 use crate::table::copies::{USUAL_HOME_LBA, same_table};
 use crate::table::gpt::{Defect, ENTRY_SIZE, Header, PRIMARY_LBA, TableCopy, may_be_entry};
 use crate::table::mbr::{ProtectiveMbr, Record};
@@ -75,11 +75,24 @@ fn newer(
 ) -> Result<Option<String>, Error> {
     let whole = end::whole(disk);
     let own = disk.sector_size();
-    if let Some(end) = mbr.table_end().filter(|end| !ends_here && *end < disk.sectors()) {
-        return Ok(Some(format!("the protective MBR says that the table ends at LBA {end}")));
-    }
-    if let Some(found) = signature::at_start(disk, whole)? {
+    let (home, sectors, disk_sectors) = (guess_home(disk, backup)?, backup.header.array_sectors(), disk.sectors());
+    let there = read_what_can_be(disk, home, sectors.min(disk_sectors.saturating_sub(home)));
+    let entries = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        bytes.chunks_exact(ENTRY_SIZE).filter(|entry| is_used(entry, u64::MAX)).map(<[u8]>::to_vec).collect()
+    };
+    let (known, seen) = (entries(&backup.array), entries(&there));
+    let is_same = !known.is_empty() && known == seen;
+    // A hybrid image for optical media has ISO 9660 in front of its table, always.
+    let is_newer = |found: &Found| !(is_same && matches!(found.name, "iso9660" | "udf"));
+    if let Some(found) = signature::at_start(disk, whole)?.filter(is_newer) {
         return Ok(Some(format!("the disk itself holds {}", found.what)));
+    }
+    // Where the array at the start of the disk is the backup's, it is the table of this disk, whatever the MBR says.
+    if is_same {
+        return Ok(None);
+    }
+    if let Some(end) = mbr.table_end().filter(|end| !ends_here && *end < disk_sectors) {
+        return Ok(Some(format!("the protective MBR says that the table ends at LBA {end}")));
     }
     let partitions = backup.partitions();
     let is_inside = |record: &Record| {
@@ -89,7 +102,14 @@ fn newer(
     if let Some(record) = mbr.records().find(|record| !is_inside(record)) {
         return Ok(Some(format!("the MBR has {}, of which the backup knows nothing", record.name())));
     }
-    entries_of_another_table(disk, backup, ends_here)
+    if let Some(others) = entries_of_another_table(disk, backup, ends_here)? {
+        return Ok(Some(others));
+    }
+    // A backup at the end of a disk outlives its table: something at the start has to say that it is of this one.
+    let has_its_guid = damaged_header(disk)?.is_some_and(|header| header.disk_guid() == backup.header.disk_guid());
+    let has_its_entries = known.iter().any(|entry| seen.contains(entry));
+    let is_of_this = ends_here || has_its_guid || has_its_entries;
+    Ok((!is_of_this).then(|| "nothing at the start of the disk is of its table".to_owned()))
 }
 
 /// Whether a primary header is gone and its array is that of another table: it has partitions that the backup does not
