@@ -344,6 +344,46 @@ fn a_partition_with_something_behind_its_file_system_does_not_grow() {
     }
 }
 
+/// An xfs of this size without a checksum, by its superblock alone.
+fn xfs(size: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut superblock = vec![0; 512];
+    let mut put = |at: usize, bytes: &[u8]| superblock[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"XFSB");
+    put(4, &4096u32.to_be_bytes());
+    put(8, &(size / 4096).to_be_bytes());
+    put(32, b"an xfs, and none");
+    put(48, &4u64.to_be_bytes());
+    put(84, &512u32.to_be_bytes());
+    put(102, &512u16.to_be_bytes());
+    vec![(0, superblock)]
+}
+
+/// A power cut leaves a part of a growth: groups of an xfs that its superblock does not have yet, or an ext4 of any size
+/// in a partition whose end was cleared.
+#[test]
+fn what_a_power_cut_left_of_a_growth_is_no_obstacle() {
+    let own_group = |_: Extent| {
+        let mut group = xfs(6 * MIB)[0].1.clone();
+        group[8] ^= 1;
+        [xfs(6 * MIB), vec![(6 * MIB, group)]].concat()
+    };
+    let other_group = |_: Extent| {
+        let mut group = xfs(6 * MIB)[0].1.clone();
+        group[40] ^= 1;
+        [xfs(6 * MIB), vec![(6 * MIB, group)]].concat()
+    };
+    let garbage = |_: Extent| [ext4(6 * MIB), vec![(6 * MIB, vec![7; 4096])]].concat();
+    let marked = |extent: Extent| {
+        let last = extent.size - 512;
+        [garbage(extent), vec![(last, makeroom::growth::GROWN_MARK.to_vec())]].concat()
+    };
+    let grows = |pieces: &dyn Fn(Extent) -> Vec<(u64, Vec<u8>)>| {
+        let (mut card, _) = with_partition_end(512, pieces);
+        run(&mut card, &[existing("_empty")]).unwrap().1.grown.len()
+    };
+    assert_eq!([grows(&own_group), grows(&other_group), grows(&garbage), grows(&marked)], [1, 0, 0, 1]);
+}
+
 /// What a partition grows over is not empty on a card that was used before: a run that is stopped before the file system
 /// has grown must not take it for something that belongs to that.
 #[test]
