@@ -341,7 +341,6 @@ fn clear_tails(table: &Table, plan: &Plan) -> Vec<Step> {
     let mut steps = Vec::new();
     let length = |tail: &Extent, most: u64| usize::try_from(tail.size.min(most)).unwrap_or_default();
     let tails: Vec<Extent> = plan.grown.iter().map(Grown::tail).collect();
-    let longest = tails.iter().map(|tail| length(tail, MIB)).max().unwrap_or_default();
     // One piece for all that have as much.
     let mut pieces: Vec<Rc<[u8]>> = Vec::new();
     let mut cleared = |length: usize| {
@@ -354,7 +353,8 @@ fn clear_tails(table: &Table, plan: &Plan) -> Vec<Step> {
         pieces.push(piece.into());
         pieces[pieces.len() - 1].clone()
     };
-    let behind: Rc<[u8]> = iter::repeat_n(0, longest.min(CLEARED_TAIL as usize)).collect();
+    let behind = tails.iter().map(|tail| length(tail, CLEARED_TAIL)).max().unwrap_or_default();
+    let behind: Rc<[u8]> = iter::repeat_n(0, behind).collect();
     for tail in tails {
         let at_end = length(&tail, MIB);
         if tail.size > at_end as u64 {

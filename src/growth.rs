@@ -107,8 +107,7 @@ fn find_obstacle(disk: &mut dyn Disk, extent: Extent) -> io::Result<Option<Strin
     if let Some(at) = behind_file_system(disk, extent)? {
         return Ok(Some(format!(
             "something is behind its file system, at byte {at} of the disk: a hash tree, perhaps, or what was there before: \
-             where nothing needs it, overwrite {} bytes there with zeros",
-            CLEARED_TAIL
+             where nothing needs it, overwrite {CLEARED_TAIL} bytes there with zeros"
         )));
     }
     Ok(disk.users(&[extent])?.first().map(|user| format!("{user} uses it")))

@@ -105,7 +105,8 @@ fn appended(disk: &mut dyn Disk, table: &Table) -> Result<Option<u64>, Error> {
     let most = if disk.is_file() { MIB } else { 64 * KIB };
     let is_small = last.saturating_sub(behind) < most / sector_size;
     let first = if is_small { behind } else { table.end.partition_entry_lba.max(behind) };
-    if first > last || !is_small && !(disk.is_file() && is_empty_before(disk, first, behind)) {
+    let counts = is_small || disk.is_file() && is_empty_before(disk, first, behind);
+    if first > last || !counts {
         return Ok(None);
     }
     // What cannot be read is lost, and nothing is known of it.
