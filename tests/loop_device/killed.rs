@@ -227,6 +227,24 @@ fn what_the_kernel_has_lost_it_shows_again_though_nothing_is_missing_and_nothing
     check_file_system(&device.partition(4), "ext4");
 }
 
+/// As a run leaves it that is killed between the table and the kernel.
+#[test]
+fn a_partition_that_has_grown_in_the_table_alone_is_shown_and_its_file_system_grows() {
+    if is_emulated() {
+        return;
+    }
+    let device = crate::growing::card(crate::growing::XFS);
+    let config = crate::growing::declared(&device, "xfs");
+    let (_, start, size) = device.shown()[3];
+    let disk = File::open(&device.node).unwrap();
+    resize_partition(&disk, 4, Extent { start, size: 400 * MIB }).unwrap();
+    let report = device.json("apply", &config);
+    assert_eq!(report["outcome"]["message"], "grew the file system of root", "{report}");
+    assert_eq!(report["warnings"], Value::Array(vec![]));
+    assert_eq!(device.shown()[3], (4, start, size));
+    check_file_system(&device.partition(4), "xfs");
+}
+
 #[test]
 fn what_is_in_use_at_another_place_stops_a_boot_only_where_it_is_declared() {
     let (device, config) = complete();
