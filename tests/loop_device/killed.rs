@@ -1,6 +1,7 @@
 //! A run that is killed, at any moment, and what the next one makes of it: in the end the kernel shows what the table
 //! says.
 
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use makeroom::kernel::calls::{add_partition, remove_partition, resize_partition};
@@ -175,6 +176,9 @@ fn after_a_kill_at_any_moment_a_plain_run_makes_the_kernel_show_what_the_table_s
     if is_emulated() {
         return;
     }
+    // A search waits until no more disks appear, and every round brings one: those of the tests of links would wait for longer
+    // than they have time.
+    let _alone = crate::linking::LINKS.lock().unwrap_or_else(PoisonError::into_inner);
     for kind in KINDS {
         let directory = tempfile::tempdir().unwrap();
         let image = kind.image(directory.path());
@@ -221,6 +225,24 @@ fn what_the_kernel_has_lost_it_shows_again_though_nothing_is_missing_and_nothing
         assert_eq!((device.written(), content_hash(&device.image()), device.shown()), before, "{numbers:?}");
     }
     check_file_system(&device.partition(4), "ext4");
+}
+
+/// As a run leaves it that is killed between the table and the kernel.
+#[test]
+fn a_partition_that_has_grown_in_the_table_alone_is_shown_and_its_file_system_grows() {
+    if is_emulated() {
+        return;
+    }
+    let device = crate::growing::card(crate::growing::XFS);
+    let config = crate::growing::declared(&device, "xfs");
+    let (_, start, size) = device.shown()[3];
+    let disk = File::open(&device.node).unwrap();
+    resize_partition(&disk, 4, Extent { start, size: 400 * MIB }).unwrap();
+    let report = device.json("apply", &config);
+    assert_eq!(report["outcome"]["message"], "grew the file system of root", "{report}");
+    assert_eq!(report["warnings"], Value::Array(vec![]));
+    assert_eq!(device.shown()[3], (4, start, size));
+    check_file_system(&device.partition(4), "xfs");
 }
 
 #[test]

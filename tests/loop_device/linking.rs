@@ -10,7 +10,7 @@ const LINKED: &str = "77777777-7777-4777-8777-777777777777";
 const UNLINKED: &str = "88888888-8888-4888-8888-888888888888";
 
 /// The machine has one directory of them.
-static LINKS: Mutex<()> = Mutex::new(());
+pub static LINKS: Mutex<()> = Mutex::new(());
 
 #[test]
 fn links_lead_to_the_booted_disk_only_also_after_a_new_udev_and_at_the_next_boot() {
