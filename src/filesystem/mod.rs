@@ -199,6 +199,9 @@ impl Format {
         if let Some(bad) = label.chars().find(|c| c.is_control()) {
             return Some(format!("has a control character ({}) in it", bad.escape_unicode()));
         }
+        if self == Format::Vfat && label.starts_with(' ') {
+            return Some("begins with a blank, which vfat does not take".to_owned());
+        }
         let bad = label.chars().find(|c| self == Format::Vfat && !fat_allows(*c))?;
         Some(format!("has \"{bad}\" in it, which vfat does not take"))
     }
@@ -210,7 +213,7 @@ impl Format {
             if fat_allows(c) { c.to_ascii_uppercase() } else { '_' }
         };
         let adapted: String = match self {
-            Format::Vfat => label.chars().map(fat).collect(),
+            Format::Vfat => label.trim_start().chars().map(fat).collect(),
             _ => label.to_owned(),
         };
         let limit = adapted.floor_char_boundary(self.row().label_limit);
@@ -314,6 +317,8 @@ mod tests {
         assert_eq!(Format::Vfat.fit_label("my.boot:\u{e9}"), "MY_BOOT__");
         assert!(Format::Xfs.check_label("thirteen-byte").unwrap().contains("13 bytes, xfs takes 12"));
         assert!(Format::Vfat.check_label("a/b").unwrap().contains("\"/\""));
+        assert!(Format::Vfat.check_label(" a").unwrap().contains("begins with a blank"));
+        assert_eq!(Format::Vfat.fit_label(" a b"), "A B");
         assert!(Format::Ext4.check_label("a\nb").unwrap().contains("control character"));
         assert_eq!(Format::Btrfs.check_label("any thing"), None);
     }
