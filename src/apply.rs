@@ -347,10 +347,11 @@ fn clear_tails(table: &Table, plan: &Plan) -> Vec<Step> {
         if let Some(piece) = pieces.iter().find(|piece| piece.len() == length) {
             return piece.clone();
         }
-        let mut piece = vec![0; length];
+        let mut piece: Rc<[u8]> = iter::repeat_n(0, length).collect();
         let last = length - table.source.header.sector().len();
-        piece[last..last + GROWN_MARK.len()].copy_from_slice(GROWN_MARK);
-        pieces.push(piece.into());
+        let bytes = Rc::get_mut(&mut piece).expect("nothing else has it yet");
+        bytes[last..last + GROWN_MARK.len()].copy_from_slice(GROWN_MARK);
+        pieces.push(piece);
         pieces[pieces.len() - 1].clone()
     };
     let behind = tails.iter().map(|tail| length(tail, CLEARED_TAIL)).max().unwrap_or_default();

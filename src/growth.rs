@@ -13,7 +13,7 @@ use std::io;
 use crate::disk::{Disk, Growth, read_sectors};
 use crate::filesystem::Format;
 use crate::filesystem::superblock::{self, FORMATS, Superblock, WINDOW};
-use crate::partition_type::is_verity_of;
+use crate::partition_type::verity_of;
 use crate::plan::{self, Plan};
 use crate::signature;
 use crate::table::{Layout, Partition};
@@ -87,7 +87,8 @@ pub fn protection(partition: &Partition, all: &[Partition]) -> Option<String> {
     if partition.attributes & READ_ONLY != 0 {
         return Some("the table has it as read-only (attribute bit 60)".to_owned());
     }
-    let verity = all.iter().find(|other| is_verity_of(other.partition_type, partition.partition_type))?;
+    let hash_trees = verity_of(partition.partition_type)?;
+    let verity = all.iter().find(|other| other.partition_type == hash_trees)?;
     Some(format!("partition {} has a hash tree for partitions of its type (dm-verity)", verity.number))
 }
 

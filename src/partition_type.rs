@@ -88,11 +88,12 @@ fn is_verity(guid: Guid) -> bool {
     kind_of(guid).is_some_and(|(_, suffix)| !suffix.is_empty())
 }
 
-/// Whether partitions of the type `verity` hold the hash trees of partitions of the type `data` (Discoverable Partitions
-/// Specification: `root-x86-64-verity` for `root-x86-64`).
-pub fn is_verity_of(verity: Guid, data: Guid) -> bool {
-    let (Some(verity), Some(data)) = (name_of(verity), name_of(data)) else { return false };
-    verity.strip_suffix("-verity") == Some(&data)
+/// The type of the partitions that hold the hash trees of partitions of this type (Discoverable Partitions Specification:
+/// `root-x86-64-verity` for `root-x86-64`).
+pub fn verity_of(data: Guid) -> Option<Guid> {
+    let is_it = |guid: &u128| Guid::from_u128(*guid) == data;
+    let pairs = ARCHITECTURES.iter().flat_map(|(_, guids)| [(&guids[0], guids[1]), (&guids[3], guids[4])]);
+    pairs.into_iter().find(|(data, _)| is_it(data)).map(|(_, verity)| Guid::from_u128(verity))
 }
 
 /// The name of a type without an architecture, and what is for verity in it.
