@@ -138,13 +138,15 @@ fn has_grown_to_its_end(disk: &mut dyn Disk, extent: Extent) -> io::Result<bool>
     Ok(read_sectors(disk, last, 1)?.starts_with(GROWN_MARK))
 }
 
-/// Whether what is behind an xfs is a group of its own: the kernel writes new groups before the superblock has them
-/// (fs/xfs/xfs_fsops.c, `xfs_growfs_data_private`), and a power cut leaves them so.
+/// Whether what is behind an xfs is of a group of its own: the kernel writes new groups before the superblock has them
+/// (fs/xfs/xfs_fsops.c, `xfs_growfs_data_private`), and a power cut leaves any part of that. Each of its sectors has the
+/// UUID of the file system.
 fn is_own_group(disk: &mut dyn Disk, extent: Extent, there: &[u8]) -> io::Result<bool> {
-    const UUID: std::ops::Range<usize> = 32..48;
     let first = extent.start / u64::from(disk.sector_size());
     let own = read_sectors(disk, first, 1)?;
-    Ok(own.starts_with(b"XFSB") && there.starts_with(b"XFSB") && own[UUID] == there[UUID])
+    let uuid = &own[32..48];
+    let is_there = || there.windows(uuid.len()).any(|bytes| bytes == uuid);
+    Ok(own.starts_with(b"XFSB") && *uuid != [0; 16] && is_there())
 }
 
 /// How the last sector begins of a partition that a run has made larger.
